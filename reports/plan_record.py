@@ -100,6 +100,8 @@ class TuningRecord:
         chosen_digests: digests of the runs of the trial with these values; [] if there is none, and
             in plans of versions that did not store them.
         seeds: number of seeds on which each trial is trained.
+        sampler: title of the rule that proposed the trials; "" in plans of versions that did not
+            store it.
         remedies: texts that name settings worth trying if the method loses to cross entropy, and
             that the study does not have already.
     """
@@ -117,6 +119,7 @@ class TuningRecord:
     remedies: list[str] = field(default_factory=list)
     chosen_digests: list[str] = field(default_factory=list)
     seeds: int = 1
+    sampler: str = ""
 
     @property
     def runs_by_trial(self) -> list[list[str]]:

@@ -514,7 +514,7 @@ def _suggested_commands(study_flags: StudyFlags, locations: Locations, plan: Pla
     ]
     if locations.tracking_uri is None:
         suggestions.insert(0, ("browse all runs in MLflow", command_line("ui", store_location)))
-    if plan.searches:
+    if plan.searches and plan.study.search.sampler != "grid":  # a grid has no more points
         more_trials = replace(study_flags, trials=2 * plan.study.search.trials)
         suggestions.append(
             ("continue the search with more trials", command_line("sweep", more_trials, locations))
