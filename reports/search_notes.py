@@ -40,6 +40,7 @@ def search_notes(
             "nothing."
         )
     yield from _searches_notes(plan, cells)
+    yield from _history_notes(plan)
     yield from (each.text for each in optimism)
     yield from _untuned_notes(plan, cells)
     yield from _edges_notes(plan)
@@ -67,6 +68,17 @@ def _searches_notes(plan: PlanRecord, cells: Sequence[CellSummary]) -> Iterator[
                 f", then {_describe_candidates(search)} on {format_count(seed_count, 'new seed')}"
             )
         yield f"{text}; {_describe_scope(plan, search)}."
+
+
+def _history_notes(plan: PlanRecord) -> Iterator[str]:
+    """Yield a note on the earlier sweep from whose trials the searches have learnt."""
+    if plan.history is not None:
+        trial_count = format_count(len(plan.history.trials), "trial")
+        yield (
+            f"The search has learnt from {trial_count} of an earlier sweep, "
+            f"{plan.history.sweep[:12]} of '{plan.history.study}', which are neither among the "
+            "trials nor among the candidates: the budget of the tuned method is larger by these."
+        )
 
 
 def _describe_candidates(search: TuningRecord) -> str:

@@ -200,6 +200,7 @@ CROSS_MODULE = {
     "orchestrator/test_pmd_end_to_end",
     "orchestrator/test_postgresql",
     "orchestrator/test_random_kills",
+    "orchestrator/test_repeatable_search",
     "orchestrator/test_slurm_end_to_end",
     "orchestrator/test_sweep_end_to_end",
     "orchestrator/test_varied_values",

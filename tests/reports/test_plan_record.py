@@ -32,6 +32,25 @@ def test_json_round_trip() -> None:
     assert PlanRecord.from_json(plan.to_json()) == plan
 
 
+def test_a_plan_of_a_version_with_one_seed_has_the_digest_of_the_chosen_trial() -> None:
+    values = json.loads(full_plan().to_json())
+    (search,) = values["searches"]
+    for name in ("chosen_digests", "seeds", "sampler"):
+        del search[name]
+    search["chosen_digest"] = "b"
+    (read,) = PlanRecord.from_json(json.dumps(values)).searches
+    assert (read.chosen_digests, read.runs_by_trial) == (["b"], [["a"], ["b"]])
+    search["chosen_digest"] = ""
+    (read,) = PlanRecord.from_json(json.dumps(values)).searches
+    assert read.chosen_digests == []
+
+
+def test_the_runs_of_a_trial_follow_each_other() -> None:
+    space = {"alpha": Space(0.5, 0.99)}
+    search = TuningRecord("nal", "NAL", "clean", [], space, 2, list("abcdef"), seeds=3)
+    assert search.runs_by_trial == [["a", "b", "c"], ["d", "e", "f"]]
+
+
 def test_json_round_trip_of_an_unfinished_plan() -> None:
     search = TuningRecord("nal", "NAL", "clean", [], {}, trials=1, digests=[])
     plan = make_plan(searches=[search], state="running")
@@ -62,8 +81,8 @@ def test_a_plan_of_another_shape_is_refused() -> None:
 
 def test_an_unknown_key_is_refused() -> None:
     values = json.loads(full_plan().to_json())
-    values["searches"][0]["sampler"] = "tpe"
-    with pytest.raises(RecordError, match="sampler"):
+    values["searches"][0]["pruner"] = "none"
+    with pytest.raises(RecordError, match="pruner"):
         PlanRecord.from_json(json.dumps(values))
 
 
