@@ -89,14 +89,14 @@ def test_searched_values_of_the_recipe_are_in_the_name_of_a_run() -> None:
         make_spec(method="ce", recipe=Recipe(epochs=3, batch_size=64, learning_rate=rate))
         for rate in (0.01234, 0.5)
     ]
-    searched = searched_names(plan, "ce", None)
+    searched = searched_names(plan, trials[0], None)
     assert [run_name(trial, Phase.SEARCH, searched) for trial in trials] == [
         "lr=0.01234 ce symmetric-0.4 seed 0",
         "lr=0.5 ce symmetric-0.4 seed 0",
     ]
     varied = replace(make_cell("ce"), values={"weight_decay": 0.1})
-    assert searched_names(plan, "ce", varied) == {"learning_rate", "weight_decay"}
-    assert searched_names(plan, "nal", None) == set()
+    assert searched_names(plan, trials[0], varied) == {"learning_rate", "weight_decay"}
+    assert searched_names(plan, make_spec(method="nal"), None) == set()
     assert cell_name("ce", "clean", {"learning_rate": 0.5}) == "ce lr=0.5 clean"
 
 
