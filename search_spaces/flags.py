@@ -180,7 +180,7 @@ def _apply_to_conditions(
             continue
         allowed = conditions[name]
         if value in (allowed if isinstance(allowed, list) else [allowed]):
-            removed: list[KeyPath] = [("search", "space", method, other, "when", name)]
+            removed: list[tuple[str, ...]] = [("search", "space", method, other, "when", name)]
             if len(conditions) == 1:
                 removed.append(("hyperparameters", method, other))
         else:
