@@ -19,7 +19,15 @@ from search_spaces.loader import Change, load_study
 from trainables.backbones import backbone_of
 from trainables.methods import METHODS, method_of
 from trainables.run.identity import NEUTRAL_DEFAULT, identity_of
-from trainables.run.parameters import FrozenMap, Parameter, Space, complete_parameters
+from trainables.run.parameters import (
+    AnySpace,
+    ChoiceSpace,
+    FrozenMap,
+    Parameter,
+    Prior,
+    Space,
+    complete_parameters,
+)
 from trainables.run.recipe import Recipe
 from trainables.run.schedules import CosineRestarts, MultiStep
 from trainables.run.seeds import Seeds
@@ -96,11 +104,17 @@ SPECS: dict[str, RunSpec] = {
     "subset": spec(subset=1000, balanced=True, scenario="file-mine", annotations=DATA),
 }
 SPACE = {"lambda": Space(0.1, 50, log=True), "alpha": Space(0.5, 0.99)}
+CONDITIONAL: dict[str, AnySpace] = {
+    "lambda": Space(0.1, 50, log=True, prior=Prior(0.2)),
+    "clamps": ChoiceSpace((False, True)),
+    "target_interval": Space(1, 9, integer=True, when={"clamps": (False,)}),
+}
 MEAN: dict[str, str | int] = {"protocol": "held-out-mean", "window": 10}
-SEARCHES = {
+SEARCHES: dict[str, tuple[RunSpec, Mapping[str, AnySpace], dict[str, str | int]]] = {
     "nal": (SPECS["trial"], SPACE, MEAN),
     "recipe": (SPECS["plain"], {"learning_rate": Space(0.01, 1, log=True)}, MEAN),
     "pmd": (SPECS["pmd"], {"lambda": Space(0.1, 50)}, {**MEAN, "window": 5}),
+    "conditions": (SPECS["trial"], CONDITIONAL, MEAN),
 }
 
 STUDY = """\
@@ -166,6 +180,7 @@ DIGESTS = {
     "search nal": "979faf90eff116978b2ae93f85774b7f5b8282c479f567477982fa414a05d4b1",
     "search recipe": "c3937de855207ba02f5e4238f31fa5c66dc9a67d047e6f3e97334baf875add01",
     "search pmd": "8e86458bd71f061a970902bfd53ddf879a5dfd01d75da6539b0ddb3e8287c060",
+    "search conditions": "8ab0daabccf3e6ed5e83d827e60d1d72f7695caf6971ef126941ea67fd74cdbf",
 }
 
 
@@ -257,6 +272,33 @@ def test_a_parameter_that_is_added_moves_no_digest_while_it_is_neutral(
     assert RunSpec.from_dict(other.to_dict()) == other
     base = search_digest(neutral, SPACE, MEAN)
     assert base == search_digest(before, SPACE, MEAN)
+
+
+def test_the_digest_of_a_search_covers_the_values_where_conditions_are_not_met() -> None:
+    trial = SPECS["trial"]
+    digest = search_digest(trial, CONDITIONAL, MEAN)
+    for name, value in {"lambda": 2.0, "clamps": True}.items():  # searched in every trial
+        other = replace(trial, hyperparameters=FrozenMap({**trial.hyperparameters, name: value}))
+        assert search_digest(other, CONDITIONAL, MEAN) == digest
+    values = {**trial.hyperparameters, "target_interval": 7}
+    other = replace(trial, hyperparameters=FrozenMap(values))
+    assert search_digest(other, CONDITIONAL, MEAN) != digest
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"lambda": Space(0.1, 50, log=True)},
+        {"lambda": Space(0.1, 50, log=True, prior=Prior(0.3))},
+        {"clamps": ChoiceSpace((True, False))},
+        {"target_interval": Space(1, 8, integer=True, when={"clamps": (False,)})},
+        {"target_interval": Space(1, 9, integer=True, when={"clamps": (True,)})},
+        {"target_interval": Space(1, 9, integer=True)},
+    ],
+)
+def test_the_digest_of_a_search_covers_its_spaces(changes: dict[str, AnySpace]) -> None:
+    digest = search_digest(SPECS["trial"], {**CONDITIONAL, **changes}, MEAN)
+    assert digest != search_digest(SPECS["trial"], CONDITIONAL, MEAN)
 
 
 @dataclass(frozen=True)

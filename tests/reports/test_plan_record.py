@@ -7,7 +7,7 @@ from factories import make_cell, make_plan
 
 from reports.plan_record import CandidateRecord, PlanRecord, ReferenceRecord, TuningRecord
 from trainables.errors import RecordError
-from trainables.run.parameters import Space
+from trainables.run.parameters import AnySpace, ChoiceSpace, Prior, Space
 
 
 def full_plan() -> PlanRecord:
@@ -30,6 +30,25 @@ def full_plan() -> PlanRecord:
 def test_json_round_trip() -> None:
     plan = full_plan()
     assert PlanRecord.from_json(plan.to_json()) == plan
+
+
+def test_json_round_trip_of_every_kind_of_space() -> None:
+    spaces: dict[str, AnySpace] = {
+        "lambda": Space(0.05, 20, log=True, prior=Prior(0.2)),
+        "target_interval": Space(1, 9, integer=True, when={"clamps": (False,)}),
+        "clamps": ChoiceSpace((False, True)),
+    }
+    search = TuningRecord("nal", "NAL", "clean", [], spaces, trials=1, digests=[])
+    plan = make_plan(searches=[search])
+    assert PlanRecord.from_json(plan.to_json()) == plan
+    written = json.loads(plan.to_json())["searches"][0]["space"]
+    assert written["clamps"] == {"choices": [False, True]}
+    assert written["target_interval"]["when"] == {"clamps": [False]}
+
+
+def test_a_plain_space_is_written_as_before_there_were_others() -> None:
+    written = json.loads(full_plan().to_json())["searches"][0]["space"]
+    assert written["lambda"] == {"low": 0.05, "high": 20.0, "log": True}
 
 
 def test_json_round_trip_of_an_unfinished_plan() -> None:

@@ -22,7 +22,7 @@ SPACES = """\
       target_interval: {low: 1, high: 6, when: {clamps: false}}
       delta: {low: 0, high: 0.5, when: {target_interval: [4, 6]}}
 """
-DELTA = "  nal: {first_target_epoch: 10, delta: 0.2}\n"
+DELTA = "  nal: {first_target_epoch: 12, delta: 0.2}\n"
 REFERENCE = "    alpha: 0.9\n    clamps: false\n    target_interval: 1\n"
 
 
@@ -125,8 +125,8 @@ def test_spaces_and_conditions_that_count_epochs_are_scaled(path: Path) -> None:
 
 
 def test_a_space_that_a_flag_sets_is_not_scaled(path: Path) -> None:
-    loaded = load(path, "search.space.nal.target_interval.high=4").with_epochs(30)
-    assert loaded.study.space_of("nal")["target_interval"].ends == (1, 4)
+    loaded = load(path, "search.space.nal.target_interval.high=8").with_epochs(30)
+    assert loaded.study.space_of("nal")["target_interval"].ends == (1, 8)
 
 
 def test_a_space_that_is_too_short_for_a_length_is_refused(path: Path) -> None:
@@ -184,16 +184,16 @@ def test_faults_of_spaces_are_one_line(path: Path, flag: str, message: str) -> N
 
 
 def test_both_ends_of_integers_are_accepted_by_the_method(path: Path) -> None:
-    path.write_text(path.read_text().replace("first_target_epoch: 10, ", ""))
+    path.write_text(path.read_text().replace("first_target_epoch: 12, ", ""))
     space = "search.space.nal.first_target_epoch={low: 1, high: 61}"
     assert fault(path, space, "reference.nal.first_target_epoch=1") == (
         "--set search.space.nal.first_target_epoch: first_target_epoch is 61, after the last "
         "epoch (60): choose an epoch from 1 to 60"
     )
     # With clamps, the first of these epochs must be a multiple of the interval.
-    assert "not a multiple of target_interval (4)" in fault(
+    assert "not a multiple of target_interval (7)" in fault(
         path,
-        "search.space.nal.target_interval={low: 1, high: 4, when: {clamps: true}}",
+        "search.space.nal.target_interval={low: 1, high: 7, when: {clamps: true}}",
         "reference.nal.target_interval=null",
         "hyperparameters.nal.first_target_epoch=10",
     )

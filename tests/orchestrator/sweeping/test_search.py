@@ -18,12 +18,13 @@ from orchestrator.sweeping.search import (
 )
 from orchestrator.sweeping.search_storage import NO_PATIENCE
 from trainables.errors import NalError
-from trainables.run.parameters import Space
+from trainables.run.parameters import ChoiceSpace, Space
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from orchestrator.planning.plan import Values
+    from trainables.run.parameters import AnySpace
 
 SPACE = {"lambda": Space(0.05, 20, log=True), "alpha": Space(0.5, 0.99)}
 MEAN: dict[str, str | int] = {"protocol": "held-out-mean", "window": 3}
@@ -256,3 +257,45 @@ def test_the_sampler_has_these_settings(tmp_path: Path) -> None:
     sampler = open_search(tmp_path).study.sampler
     assert isinstance(sampler, optuna.samplers.TPESampler)
     assert (sampler._multivariate, sampler._constant_liar) == (True, True)
+
+
+CONDITIONAL: dict[str, AnySpace] = {
+    "alpha": Space(0.5, 0.98765),
+    "kind": ChoiceSpace(("hard", "soft")),
+    "interval": Space(1, 9, integer=True, when={"kind": ("soft",)}),
+    "rate": ChoiceSpace((0.123456, 1.0)),
+}
+
+
+def open_conditional(home: Path, trials: int, value_of: Any = None) -> Search:
+    search = Search.open(
+        searches_of(home),
+        space=CONDITIONAL,
+        n_trials=trials,
+        seed=1000,
+        first_values={"alpha": 0.9, "kind": "hard", "rate": 1.0},
+        digest="c" * 64,
+        patience=NO_PATIENCE,
+    )
+    search.resume(value_of or (lambda _values: None))
+    return search
+
+
+def test_proposals_have_the_parameters_whose_conditions_are_met(tmp_path: Path) -> None:
+    proposals = complete_trials(open_conditional(tmp_path, trials=16))
+    assert proposals[0] == {"alpha": 0.9, "kind": "hard", "rate": 1.0}
+    for values in proposals:
+        assert ("interval" in values) == (values["kind"] == "soft")
+        assert type(values.get("interval", 1)) is int
+        assert values["rate"] in (0.123456, 1.0)  # choices are not rounded
+        assert values["alpha"] == float(f"{values['alpha']:.4g}")
+    assert {values["kind"] for values in proposals} == {"hard", "soft"}
+
+
+def test_trials_with_conditions_are_completed_after_an_interruption(tmp_path: Path) -> None:
+    interrupted = open_conditional(tmp_path, trials=12)
+    proposals = [interrupted.ask().values for _ in range(12)]
+    again = open_conditional(tmp_path, trials=12, value_of=lambda values: float(values["alpha"]))
+    assert again.done
+    assert [values for values, _ in again.completed_trials()] == proposals
+    assert {len(values) for values in proposals} == {3, 4}
