@@ -50,7 +50,7 @@ def _searches_notes(plan: PlanRecord, cells: Sequence[CellSummary]) -> Iterator[
     titles = {summary.cell.scenario: summary.cell.scenario_title for summary in cells}
     for search in plan.searches:
         space = in_order(search.space)
-        ranges = ", ".join(format_space(name, space[name]) for name in space)
+        ranges = "; ".join(map(format_space, space, space.values()))
         scenario_title = titles.get(search.scenario, search.scenario)
         chosen_values = format_values(search.chosen) if search.chosen else "not chosen yet"
         text = (

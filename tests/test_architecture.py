@@ -188,6 +188,7 @@ CROSS_MODULE = {
     "test_golden_sweep",
     "orchestrator/engine/test_ray_cluster",
     "orchestrator/test_changed_labels",
+    "orchestrator/test_conditions",
     "orchestrator/test_every_dataset",
     "orchestrator/test_inline_sweep",
     "orchestrator/test_kill",

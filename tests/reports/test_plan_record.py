@@ -7,7 +7,7 @@ from factories import make_cell, make_plan
 
 from reports.plan_record import CandidateRecord, PlanRecord, ReferenceRecord, TuningRecord
 from trainables.errors import RecordError
-from trainables.run.parameters import Space
+from trainables.run.parameters import AnySpace, ChoiceSpace, Prior, Space
 
 
 def full_plan() -> PlanRecord:
@@ -49,6 +49,25 @@ def test_the_runs_of_a_trial_follow_each_other() -> None:
     space = {"alpha": Space(0.5, 0.99)}
     search = TuningRecord("nal", "NAL", "clean", [], space, 2, list("abcdef"), seeds=3)
     assert search.runs_by_trial == [["a", "b", "c"], ["d", "e", "f"]]
+
+
+def test_json_round_trip_of_every_kind_of_space() -> None:
+    spaces: dict[str, AnySpace] = {
+        "lambda": Space(0.05, 20, log=True, prior=Prior(0.2)),
+        "target_interval": Space(1, 9, integer=True, when={"clamps": (False,)}),
+        "clamps": ChoiceSpace((False, True)),
+    }
+    search = TuningRecord("nal", "NAL", "clean", [], spaces, trials=1, digests=[])
+    plan = make_plan(searches=[search])
+    assert PlanRecord.from_json(plan.to_json()) == plan
+    written = json.loads(plan.to_json())["searches"][0]["space"]
+    assert written["clamps"] == {"choices": [False, True]}
+    assert written["target_interval"]["when"] == {"clamps": [False]}
+
+
+def test_a_plain_space_is_written_as_before_there_were_others() -> None:
+    written = json.loads(full_plan().to_json())["searches"][0]["space"]
+    assert written["lambda"] == {"low": 0.05, "high": 20.0, "log": True}
 
 
 def test_json_round_trip_of_an_unfinished_plan() -> None:
