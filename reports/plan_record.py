@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from reports.words import printable
 from trainables.errors import RecordError
-from trainables.run.parameters import Space
+from trainables.run.identity import identity_of
+from trainables.run.parameters import AnySpace, space_from_json
 from trainables.run.protocols import HeldOutMean, Protocol, protocol_from_identity
 
 if TYPE_CHECKING:
@@ -89,14 +90,18 @@ class TuningRecord:
         method_title: title of the method in tables.
         scenario: name of the label-noise scenario on which the trials are trained.
         serves: names of the scenarios that use the chosen values.
-        space: range of each searched hyperparameter, by name.
+        space: search space of each searched hyperparameter, by name.
         trials: number of trials that the study requests.
-        digests: digests of the runs of completed trials, in order.
+        digests: digests of the runs of completed trials, in order; those of a trial follow each
+            other.
         reference: published values to compare with; None if nothing is published.
         candidates: candidates that the select phase compares.
         chosen: hyperparameter values of the winner; None until the select phase is done.
-        chosen_digest: digest of the trial with these values; "" if there is none, and in plans of
-            versions that did not store it.
+        chosen_digests: digests of the runs of the trial with these values; [] if there is none, and
+            in plans of versions that did not store them.
+        seeds: number of seeds on which each trial is trained.
+        sampler: title of the rule that proposed the trials; "" in plans of versions that did not
+            store it.
         remedies: texts that name settings worth trying if the method loses to cross entropy, and
             that the study does not have already.
     """
@@ -105,14 +110,65 @@ class TuningRecord:
     method_title: str
     scenario: str
     serves: list[str]
-    space: dict[str, Space]
+    space: Mapping[str, AnySpace]
     trials: int
     digests: list[str]
     reference: ReferenceRecord | None = None
     candidates: list[CandidateRecord] = field(default_factory=list)
     chosen: HyperparameterValues | None = None
     remedies: list[str] = field(default_factory=list)
-    chosen_digest: str = ""
+    chosen_digests: list[str] = field(default_factory=list)
+    seeds: int = 1
+    sampler: str = ""
+
+    @property
+    def runs_by_trial(self) -> list[list[str]]:
+        """Digests of the runs of each completed trial, in order."""
+        return [
+            self.digests[start : start + self.seeds]
+            for start in range(0, len(self.digests), self.seeds)
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryTrial:
+    """A complete trial of an earlier sweep.
+
+    Attributes:
+        method: name of the method.
+        scenario: name of the scenario on which the trial was trained.
+        values: values of the searched hyperparameters.
+        objective: held-out accuracy of the trial in its own sweep, a fraction.
+    """
+
+    method: str
+    scenario: str
+    values: HyperparameterValues
+    objective: float
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryRecord:
+    """Trials of an earlier sweep from which the searches of a sweep have learnt.
+
+    Attributes:
+        sweep: digest of the earlier sweep.
+        study: name of its study.
+        name: name by which the user has named it.
+        base: digest of the sweep that would be the same without these trials.
+        trials: the trials.
+    """
+
+    sweep: str
+    study: str
+    name: str
+    base: str
+    trials: list[HistoryTrial]
+
+    def trials_for(self, method: str, scenario: str) -> list[HistoryTrial]:
+        """Return the trials for a search: those on its scenario, or all if there are none."""
+        trials = [trial for trial in self.trials if trial.method == method]
+        return [trial for trial in trials if trial.scenario == scenario] or trials
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +294,7 @@ class PlanRecord:
             plans.
         has_other_scenarios: whether a flag has replaced the scenarios of the study, of which the
             title may speak.
+        history: trials of an earlier sweep from which the searches have learnt; None for none.
     """
 
     sweep: str
@@ -265,6 +322,7 @@ class PlanRecord:
     trainings: dict[str, str] = field(default_factory=dict)
     study_epochs: int = 0
     has_other_scenarios: bool = False
+    history: HistoryRecord | None = None
 
     def __post_init__(self) -> None:
         for identity in self.protocols.values():
@@ -309,7 +367,12 @@ class PlanRecord:
 
     def to_json(self) -> str:
         """Return the plan as indented JSON."""
-        return json.dumps(asdict(self), indent=1, ensure_ascii=False)
+        values = asdict(self)
+        for search, search_values in zip(self.searches, values["searches"], strict=True):
+            search_values["space"] = {
+                name: identity_of(space) for name, space in search.space.items()
+            }
+        return json.dumps(values, indent=1, ensure_ascii=False)
 
     @classmethod
     def from_json(cls, text: str | bytes) -> PlanRecord:
@@ -326,12 +389,21 @@ class PlanRecord:
                     "dataset": DatasetRecord(**values["dataset"]),
                     "searches": [_parse_tuning_record(search) for search in values["searches"]],
                     "cells": [_parse_cell_record(cell) for cell in values["cells"]],
+                    "history": _parse_history(values.get("history")),
                 }
             )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise RecordError(
                 f"{PLAN_FILE} is damaged or was written by another version: {error}"
             ) from error
+
+
+def _parse_history(values: Mapping[str, Any] | None) -> HistoryRecord | None:
+    """Parse the trials of an earlier sweep from the values of their JSON object."""
+    if values is None:
+        return None
+    trials = [HistoryTrial(**trial) for trial in values["trials"]]
+    return HistoryRecord(**{**values, "trials": trials})
 
 
 def _parse_cell_record(values: Mapping[str, Any]) -> CellRecord:
@@ -357,11 +429,14 @@ def printable_values(value: object) -> object:
 
 def _parse_tuning_record(values: Mapping[str, Any]) -> TuningRecord:
     """Parse the record of a search from the values of its JSON object."""
+    values = dict(values)
     reference = values["reference"]
+    if chosen_digest := values.pop("chosen_digest", ""):  # of a version with one seed
+        values["chosen_digests"] = [chosen_digest]
     return TuningRecord(
         **{
             **values,
-            "space": {name: Space(**space) for name, space in values["space"].items()},
+            "space": {name: space_from_json(space) for name, space in values["space"].items()},
             "reference": reference and ReferenceRecord(**reference),
             "candidates": [CandidateRecord(**candidate) for candidate in values["candidates"]],
         }

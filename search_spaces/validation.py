@@ -12,7 +12,6 @@ from search_spaces.layers import format_key
 from search_spaces.schema import RECIPE_UNION_TAGS, Override, OwnRecipe, Study
 from trainables.errors import FieldError, suggest
 from trainables.methods import is_method, method_of
-from trainables.run.parameters import Space
 from trainables.run.recipe import Recipe
 from trainables.texts import short_value
 
@@ -29,7 +28,6 @@ The error then suggests the full key, such as `recipe.epochs` for `epochs`.
 
 SECTION_CLASSES: dict[str, type] = {
     "recipe": Recipe,
-    "space": Space,
     "stages": Recipe,
     "recipes": OwnRecipe,
     "overrides": Override,
@@ -38,6 +36,11 @@ SECTION_CLASSES: dict[str, type] = {
 
 If a key path contains several of these names, the first one in this mapping applies.
 """
+
+RENAMED_KEYS: dict[KeyPath, str] = {
+    ("search", "seed"): "a search has a list of seeds now: write search.seeds, such as [1000]",
+}
+"""What to write instead of a key that an earlier version had, by its path."""
 
 _UNKNOWN_KEY_TYPES = ("extra_forbidden", "unexpected_keyword_argument")
 _MESSAGE_REPLACEMENTS = (
@@ -93,6 +96,8 @@ def _field_error(errors: list[ErrorDetails], study_values: dict[str, Any]) -> Fi
 def _error_message(key_path: KeyPath, error: ErrorDetails, study_values: dict[str, Any]) -> str:
     """Return the message to show for one of pydantic's errors."""
     if error["type"] in _UNKNOWN_KEY_TYPES:
+        if (hint := RENAMED_KEYS.get(key_path)) is not None:
+            return hint
         full_key = _full_keys(study_values).get(str(key_path[-1])) if len(key_path) == 1 else None
         if full_key:
             return f"unknown key '{key_path[-1]}': did you mean '{full_key}'?"

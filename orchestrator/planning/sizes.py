@@ -73,11 +73,14 @@ class PhaseSize:
         phase: phase of the sweep: search, select or confirm.
         run_count_formula: text that explains the number of runs, such as "4 trials × 1 seed".
         groups: runs of the phase, grouped by cost.
+        max_concurrent_runs: largest number of runs that may be carried out at a time, apart from
+            those that other runs need; None for no limit.
     """
 
     phase: Phase
     run_count_formula: str
     groups: tuple[RunGroup, ...]
+    max_concurrent_runs: int | None = None
 
     @property
     def max_run_count(self) -> int:
@@ -136,18 +139,19 @@ def phase_sizes(plan: Plan) -> tuple[PhaseSize, ...]:
         sizes = [
             PhaseSize(
                 Phase.SEARCH,
-                f"{searches_text}{format_count(trial_count, 'trial')} × 1 seed{needs_text}",
+                f"{searches_text}{format_count(trial_count, 'trial')} × "
+                f"{format_count(len(study.search.seeds), 'seed')}{needs_text}",
                 _group_by_cost(
                     plan,
                     (
                         runs
                         for search in searches
-                        for runs in _runs_of_search(
-                            plan, Phase.SEARCH, search, study.search.seed, trial_count
-                        )
+                        for seed in study.search.seeds
+                        for runs in _runs_of_search(plan, Phase.SEARCH, search, seed, trial_count)
                     ),
                     counted_digests,
                 ),
+                max_concurrent_search_runs(plan),
             ),
             PhaseSize(
                 Phase.SELECT,
@@ -192,6 +196,12 @@ def phase_sizes(plan: Plan) -> tuple[PhaseSize, ...]:
     )
 
 
+def max_concurrent_search_runs(plan: Plan) -> int:
+    """Return the largest number of runs of the search phase at a time, of all searches."""
+    settings = plan.study.search
+    return min(settings.lag, settings.trials) * len(settings.seeds) * len(plan.searches)
+
+
 def _confirm_seeds_text(study: Study) -> str:
     """Return how many runs each table entry has, such as "5 seeds"."""
     seeds_text = format_count(len(study.confirm.seeds), "seed")
@@ -223,30 +233,27 @@ def _runs_of_search(
     All points share a needed run, unless the spec of the needed run depends on the searched
     hyperparameters.
     """
-    low_spec, high_spec = (
+    first_spec, last_spec = (
         plan.spec(
             phase,
             search.method,
             search.scenario,
-            {
-                name: getattr(interval, bound)
-                for name, interval in plan.study.space_of(search.method).items()
-            },
+            {name: space.ends[end] for name, space in plan.study.space_of(search.method).items()},
             seed,
         )
-        for bound in ("low", "high")
+        for end in (0, 1)
     )
-    shared_digests = {need.digest for need in plan.needs_of(high_spec)}
-    for need in plan.needs_of(low_spec):
+    shared_digests = {need.digest for need in plan.needs_of(last_spec)}
+    for need in plan.needs_of(first_spec):
         need_count = 1 if need.digest in shared_digests else point_count
         yield SimilarRuns(need, need_count, is_prerequisite=True)
-    yield SimilarRuns(low_spec, point_count)
+    yield SimilarRuns(first_spec, point_count)
 
 
 def _runs_of_confirm(plan: Plan) -> Iterator[SimilarRuns]:
     """Yield the runs of the confirm phase, each once, and the runs they need.
 
-    The lower bounds of the search space stand for tuned values, which are not known yet.
+    The first values of the search space stand for tuned values, which are not known yet.
     """
     study = plan.study
     seeds: list[int | Seeds] = [*study.confirm.seeds, *study.crossed_seeds]
@@ -256,7 +263,8 @@ def _runs_of_confirm(plan: Plan) -> Iterator[SimilarRuns]:
         for method in study.methods:
             points: list[Values] = confirm_cell_values(study, method)
             if method in study.tune:
-                points = [{name: interval.low for name, interval in study.space_of(method).items()}]
+                spaces = study.space_of(method)
+                points = [{name: space.ends[0] for name, space in spaces.items()}]
                 reference = plan.reference_of(method)
                 if reference is not None and reference not in points:
                     points.append(reference)

@@ -46,6 +46,7 @@ ALL = (
         scenarios=("clean", "symmetric-0.4"),
         methods=("nal", "ce"),
         subset=500,
+        from_sweep="cifar10",
         sets=("recipe.window=5", "search.space.nal.lambda={low: 0.1, high: 5, log: true}"),
     ),
     Locations(
@@ -85,8 +86,16 @@ def test_a_suggested_command_permits_nothing() -> None:
 def test_every_flag_has_its_option() -> None:
     options = [flag.option for kind in (StudyFlags, Locations) for flag in flags_of(kind)]
     assert options == [
-        *("", "--trials", "--epochs", "--seeds", "--scenario", "--methods", "--subset", "--set"),
-        *("--allow-code", "--data-dir", "--home", "--engine", "--ray-address", "--max-concurrent"),
+        *("", "--trials", "--epochs", "--seeds", "--scenario", "--methods", "--subset", "--from"),
+        *(
+            "--set",
+            "--allow-code",
+            "--data-dir",
+            "--home",
+            "--engine",
+            "--ray-address",
+            "--max-concurrent",
+        ),
         *("--tracking-uri", "--search-storage", "--sbatch"),
     ]
 
@@ -142,11 +151,11 @@ def test_flags_change_the_study() -> None:
         scenarios=("clean",),
         methods=("nal",),
         subset=500,
-        sets=("recipe.batch_size=32", "search.seed=77"),
+        sets=("recipe.batch_size=32", "search.seeds=[77]"),
     )
     loaded = study_flags.load()
     study = loaded.study
-    assert (study.search.trials, study.search.seed) == (5, 77)
+    assert (study.search.trials, study.search.seeds) == (5, (77,))
     assert study.confirm.seeds == (0, 1)
     assert study.scenarios == ("clean",)
     assert study.search.scenario == "clean"

@@ -26,6 +26,7 @@ from search_spaces.resolve import resolve
 from trainables.errors import CodeError, NalError, StudyError
 from trainables.extensions import CodeFile, loaded_files
 from trainables.run.identity import digest_of
+from trainables.run.parameters import Space
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,7 +45,7 @@ backbone: {name: mlp, hidden: [16]}
 scenarios: [symmetric-0.4, my_noise.py:PairFlip-0.3]
 recipe: {epochs: 60, batch_size: 64, learning_rate: 0.05, window: 10}
 methods: [ce, my_loss.py:LabelSmoothing]
-search: {trials: 4, seed: 1000, hold_out: 0.3}
+search: {trials: 4, seeds: [1000], hold_out: 0.3}
 select: {seeds: [2000]}
 confirm: {seeds: [0, 1]}
 """
@@ -133,7 +134,7 @@ def test_sections_of_a_search(folder: Path) -> None:
     )
     study = load(folder, text).study
     assert study.reference == {LOSS_NAME: {"smoothing": 0.2}}
-    assert study.space_of(LOSS_NAME)["smoothing"].low == 0.1
+    assert study.space_of(LOSS_NAME) == {"smoothing": Space(0.1, 0.5)}
     assert study.search_scenarios == {FLIP: study.scenarios}
 
 
