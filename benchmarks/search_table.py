@@ -18,6 +18,7 @@ import sys
 from concurrent.futures import ProcessPoolExecutor
 from itertools import product
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 from machine import CHECKOUT, RESULTS
 
@@ -33,6 +34,9 @@ from trainables.cpus import usable_cpu_count
 from trainables.datasets import load
 from trainables.run.metrics import VAL_ACCURACY
 from trainables.training.trainer import DivergedError, Trainer
+
+if TYPE_CHECKING:
+    from trainables.run.parameters import Space
 
 TABLE = RESULTS / "digits-grid.csv"
 """File of the table."""
@@ -50,7 +54,7 @@ def grid() -> list[Key]:
     study = load_study("digits").study
     axes = []
     for name in ("lambda", "alpha"):
-        space = study.space_of("nal")[name]
+        space = cast("Space", study.space_of("nal")[name])
         spaced = np.geomspace if space.log else np.linspace
         values = spaced(space.low, space.high, POINTS_PER_AXIS)
         axes.append([float(f"{value:.4g}") for value in values])

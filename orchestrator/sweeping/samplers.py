@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 SIGNIFICANT_DIGITS = 4
 """Number of significant digits of proposed values, so that users can type the values."""
 
-RANDOM_TRIAL_COUNT = 10
-"""Number of results before which models propose random values, as is the default of Optuna."""
+START_COUNT = 10
+"""Number of first proposals of a model that cover the space, unless it has as many results."""
 
 OPTUNA_STATES = {
     TrialState.RUNNING: OptunaState.RUNNING,
@@ -73,15 +73,12 @@ class Request:
         return derive_seed("search", self.seed, self.number) % 2**32
 
     @property
-    def draws_from_priors(self) -> bool:
-        """Whether a model has too few results for a proposal, and the study states priors."""
+    def is_start(self) -> bool:
+        """Whether a model should not be used yet: few proposals were made, and few have results."""
         result_count = sum(
             trial.state in (TrialState.COMPLETE, TrialState.STOPPED) for trial in self.trials
         )
-        has_priors = any(
-            isinstance(space, Space) and space.prior is not None for space in self.spaces.values()
-        )
-        return has_priors and result_count < RANDOM_TRIAL_COUNT
+        return max(self.number, result_count) < START_COUNT
 
 
 class Sampler(Protocol):
@@ -99,22 +96,28 @@ class TpeSampler:
     """Tree-structured Parzen estimator (Bergstra et al., 2011), as Optuna implements it.
 
     It models all hyperparameters jointly, and takes running trials for bad ones, so that trials
-    that run at the same time try different values.
+    that run at the same time try different values. The first values are those of `QmcSampler`,
+    since models need results from everywhere in the space.
     """
 
-    identity: Mapping[str, Any] = {"name": "tpe", "multivariate": True, "constant_liar": True}
+    identity: Mapping[str, Any] = {
+        "name": "tpe",
+        "multivariate": True,
+        "constant_liar": True,
+        "start": START_COUNT,
+    }
 
     def propose(self, request: Request) -> Values:
-        """Return the values that TPE proposes; random ones before there are ten results."""
-        if request.draws_from_priors:
-            return RandomSampler().propose(request)
+        """Return the values that TPE proposes, or at the start those of `QmcSampler`."""
+        if request.is_start:
+            return QmcSampler().propose(request)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
             sampler = optuna.samplers.TPESampler(
                 seed=request.sampler_seed,
                 multivariate=True,
                 constant_liar=True,
-                n_startup_trials=RANDOM_TRIAL_COUNT,
+                n_startup_trials=1,  # TPE needs a result
                 # Parameters with the same conditions are modelled jointly.
                 group=any(space.when for space in request.spaces.values()),
             )
@@ -124,15 +127,16 @@ class TpeSampler:
 class GpSampler:
     """Gaussian process with log expected improvement, as Optuna implements it.
 
-    It is used in a process of its own, since it imports torch.
+    It is used in a process of its own, since it imports torch. The first values are those of
+    `QmcSampler`.
     """
 
-    identity: Mapping[str, Any] = {"name": "gp"}
+    identity: Mapping[str, Any] = {"name": "gp", "start": START_COUNT}
 
     def propose(self, request: Request) -> Values:
-        """Return the values that the model proposes; random ones before there are ten results."""
-        if request.draws_from_priors:
-            return RandomSampler().propose(request)
+        """Return the values that the model proposes, or at the start those of `QmcSampler`."""
+        if request.is_start:
+            return QmcSampler().propose(request)
         return shared_gp_process().propose(request)
 
 

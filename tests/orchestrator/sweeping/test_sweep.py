@@ -293,7 +293,7 @@ def test_a_search_without_a_complete_trial_names_the_most_frequent_cause(tmp_pat
 
 def test_a_select_phase_without_results_is_an_error(tmp_path: Path) -> None:
     sweep = Driver(small_plan(), tmp_path).sweep
-    message = r"^no candidate for nal could be tried .* of 4 of 4 failures: a bug: remove the cause"
+    message = r"^no candidate for nal could be tried .* of 6 of 6 failures: a bug: remove the cause"
     with pytest.raises(NalError, match=message):  # noqa: PT012
         while (task := sweep.next()) is not None:
             searching = task.phase is Phase.SEARCH
