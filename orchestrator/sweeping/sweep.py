@@ -190,16 +190,20 @@ class Sweep:
         """
         self._on_result = on_result
         for tuning in self.tunings:
-            for task, result in tuning.resume(self._final_result):
+            for task, result in tuning.resume(self._recorded_result):
                 self._count_needed_runs(task)
                 self._count_task(task)
                 on_result(task, result)
         self._next_task = self.next()
         return sum(self.ended_run_counts.values())
 
+    def _recorded_result(self, spec: RunSpec) -> RunResult | None:
+        """Return the recorded result of a run, which it may have left before its last epoch."""
+        return Record(self._home, spec.digest).read_result()
+
     def _final_result(self, spec: RunSpec) -> RunResult | None:
         """Return the recorded result of a run; None if no final result is recorded."""
-        result = Record(self._home, spec.digest).read_result()
+        result = self._recorded_result(spec)
         return result if result is not None and result.is_final else None
 
     def next(self) -> Task | None:
