@@ -10,7 +10,8 @@ from search_spaces.resolve import reference_of
 from trainables.errors import FieldError, suggest
 
 if TYPE_CHECKING:
-    from search_spaces.schema import GridAxis, Study
+    from search_spaces.fields import GridAxis
+    from search_spaces.schema import Study
     from trainables.run.parameters import Space
 
 

@@ -20,6 +20,7 @@ from search_spaces.fields import (
     DeviationField,
     FixedValues,
     FixedValuesField,
+    GridAxisField,
     OverrideFixedValuesField,
     ReferenceField,
     field_added_later,
@@ -50,10 +51,6 @@ RecipeChoice: TypeAlias = Literal["matched", "published"]
 SamplerName: TypeAlias = Literal["tpe", "gp", "random", "qmc", "grid"]
 """Rule that proposes the values of a trial: a tree-structured Parzen estimator, a Gaussian process,
 random values, a scrambled Sobol sequence (quasi-Monte Carlo), or the points of a grid."""
-GridAxis: TypeAlias = (
-    Annotated[int, Field(ge=2, le=10_000)] | Annotated[tuple[float, ...], Field(min_length=1)]
-)
-"""Values of one hyperparameter on a grid, or their number."""
 
 
 class Phase(StrEnum):
@@ -204,7 +201,7 @@ class SearchSettings(BaseModel, frozen=True, extra="forbid"):
     cycles: Count = field_added_later(DEFAULT_CYCLE_COUNT)
     space: Mapping[str, Mapping[str, Space]] = {}
     sampler: SamplerName = field_added_later("tpe")
-    grid: Mapping[str, Mapping[str, GridAxis]] = field_added_later({})
+    grid: Mapping[str, Mapping[str, GridAxisField]] = field_added_later({})
     lag: Annotated[int, Field(ge=1, le=10_000)] = field_added_later(4)
     scheduler: SchedulerField = field_added_later(Scheduler())
 
