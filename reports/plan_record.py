@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from reports.words import printable
 from trainables.errors import RecordError
-from trainables.run.parameters import Space
+from trainables.run.identity import identity_of
+from trainables.run.parameters import AnySpace, space_from_json
 from trainables.run.protocols import HeldOutMean, Protocol, protocol_from_identity
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ class TuningRecord:
         method_title: title of the method in tables.
         scenario: name of the label-noise scenario on which the trials are trained.
         serves: names of the scenarios that use the chosen values.
-        space: range of each searched hyperparameter, by name.
+        space: search space of each searched hyperparameter, by name.
         trials: number of trials that the study requests.
         digests: digests of the runs of completed trials, in order; those of a trial follow each
             other.
@@ -107,7 +108,7 @@ class TuningRecord:
     method_title: str
     scenario: str
     serves: list[str]
-    space: dict[str, Space]
+    space: Mapping[str, AnySpace]
     trials: int
     digests: list[str]
     reference: ReferenceRecord | None = None
@@ -320,7 +321,12 @@ class PlanRecord:
 
     def to_json(self) -> str:
         """Return the plan as indented JSON."""
-        return json.dumps(asdict(self), indent=1, ensure_ascii=False)
+        values = asdict(self)
+        for search, search_values in zip(self.searches, values["searches"], strict=True):
+            search_values["space"] = {
+                name: identity_of(space) for name, space in search.space.items()
+            }
+        return json.dumps(values, indent=1, ensure_ascii=False)
 
     @classmethod
     def from_json(cls, text: str | bytes) -> PlanRecord:
@@ -375,7 +381,7 @@ def _parse_tuning_record(values: Mapping[str, Any]) -> TuningRecord:
     return TuningRecord(
         **{
             **values,
-            "space": {name: Space(**space) for name, space in values["space"].items()},
+            "space": {name: space_from_json(space) for name, space in values["space"].items()},
             "reference": reference and ReferenceRecord(**reference),
             "candidates": [CandidateRecord(**candidate) for candidate in values["candidates"]],
         }

@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from reports.words import GREEK_LETTERS, format_count, format_space, format_values, in_order
+from trainables.run.parameters import Space, format_value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -13,7 +14,6 @@ if TYPE_CHECKING:
     from reports.aggregate import CellSummary
     from reports.optimism import SearchOptimism
     from reports.plan_record import PlanRecord, TuningRecord
-    from trainables.run.parameters import Space
 
 EDGE_FRACTION = 0.05
 """Fraction of a search space, on its linear or logarithmic scale, that counts as its edge."""
@@ -108,11 +108,11 @@ def _edges_notes(plan: PlanRecord) -> Iterator[str]:
     for search in plan.searches:
         for name, value in in_order(search.chosen or {}).items():
             space, symbol = search.space[name], GREEK_LETTERS.get(name, name)
-            if _is_at_edge(float(value), space):
+            if isinstance(space, Space) and _is_at_edge(float(value), space):
                 yield (
-                    f"{search.method_title}: the chosen {symbol} = {value:g} lies at the edge of "
-                    f"its range, {space.low:g} to {space.high:g}: better values may lie outside "
-                    f"(search.space.{search.method}.{name})."
+                    f"{search.method_title}: the chosen {symbol} = {format_value(value)} lies at "
+                    f"the edge of its range, {space.low:g} to {space.high:g}: better values may "
+                    f"lie outside (search.space.{search.method}.{name})."
                 )
 
 

@@ -28,7 +28,13 @@ from search_spaces.schema import Phase
 from trainables.errors import FieldError
 from trainables.methods import Method, method_of
 from trainables.methods.published import EpochSelection, PublishedRecipe, first_match
-from trainables.run.parameters import FrozenMap, Value, complete_parameters
+from trainables.run.parameters import (
+    FrozenMap,
+    Scalar,
+    Value,
+    active_spaces,
+    complete_parameters,
+)
 from trainables.run.protocols import Protocol, protocol_of
 from trainables.run.recipe import Recipe
 
@@ -553,16 +559,16 @@ def reference_of(study: Study, method: str) -> FrozenMap | None:
     return values if values or method in study.reference else None
 
 
-def confirm_cell_values(study: Study, method: str) -> list[dict[str, float]]:
+def confirm_cell_values(study: Study, method: str) -> list[dict[str, Scalar]]:
     """Return the hyperparameters of each row (cell) of the confirm table for an untuned method.
 
     With the key `vary` there is one cell for each varied value, completed by the reference. Without
     this key there is a single cell; its mapping is empty, since all values are fixed.
     """
     reference = reference_of(study, method) or FrozenMap()
-    reference_numbers = {name: reference.number(name) for name in reference}
-    cell_values = [
-        {**reference_numbers, name: value}
+    reference_values = {name: reference.scalar(name) for name in reference}
+    cell_values: list[dict[str, Scalar]] = [
+        {**reference_values, name: value}
         for name, values in study.vary.get(method, {}).items()
         for value in values
     ]
@@ -583,11 +589,12 @@ def reference_with_sources(study: Study, method: str) -> Mapping[str, SourcedVal
             first_match(method_of(method).settings, study.dataset, scenario)
             for scenario in study.scenarios
         ]
-        setting, space = settings[0], study.space_of(method)
-        holds_everywhere = settings.count(setting) == len(settings)
-        if setting is not None and holds_everywhere and space.keys() <= setting.values.keys():
-            reference = FrozenMap({name: setting.values[name] for name in space})
-            source = setting.source
+        setting = settings[0]
+        if setting is not None and settings.count(setting) == len(settings):
+            space = active_spaces(study.space_of(method), setting.values)
+            if space.keys() <= setting.values.keys():
+                reference = FrozenMap({name: setting.values[name] for name in space})
+                source = setting.source
     parameters = tunable_parameters_of(method)
     checked = {name: parameters[name].check(value) for name, value in (reference or {}).items()}
     values = _with_sources(checked, "reference", ("reference", method), source)

@@ -11,6 +11,7 @@ from search_spaces.resolve import matched_recipe, protocol_on, resolve
 from search_spaces.schedulers import FACTOR, GRACE
 from trainables.errors import FieldError
 from trainables.methods import method_of
+from trainables.run.parameters import Space
 from trainables.run.protocols import HeldOutCycleEnds
 from trainables.run.schedules import scale_epoch_count
 
@@ -109,12 +110,14 @@ def ladder_on(study: Study, method: str, scenario: str) -> Ladder:
     space = study.space_of(method)
     onsets = {
         parameter.name: int(
-            space[parameter.name].high
-            if parameter.name in space
-            else resolved.hyperparameters.number(parameter.name)
+            max(
+                resolved.hyperparameters.number(parameter.name),
+                interval.high if isinstance(interval, Space) else 0,
+            )
         )
         for parameter in method_of(method).parameters
         if parameter.must_be_reached or parameter.must_be_followed
+        for interval in [space.get(parameter.name)]
     }
     onset_name = max(onsets, key=onsets.__getitem__, default="")
     return Ladder(

@@ -20,7 +20,7 @@ from trainables.extensions import code_hashes
 from trainables.noise import noise_of
 from trainables.noise.clean import CLEAN
 from trainables.run.identity import digest_of
-from trainables.run.parameters import FrozenMap, Value
+from trainables.run.parameters import FrozenMap, Scalar, Value, active_spaces
 from trainables.run.seeds import Seeds
 from trainables.run.spec import REVISION, RunSpec
 from trainables.run_data.labels import POSTERIOR_ROLE
@@ -36,8 +36,11 @@ if TYPE_CHECKING:
 MAX_STANDARD_ERROR = 0.04
 """Standard error of a candidate's held-out accuracy above which a plan prints a warning."""
 
-Values = dict[str, float]
-"""Values of the searched hyperparameters by name, such as {"lambda": 1.0, "alpha": 0.9}."""
+Values = dict[str, Scalar]
+"""Values of the searched hyperparameters by name, such as {"lambda": 1.0, "alpha": 0.9}.
+
+A hyperparameter that is not searched at the other values has no entry.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,12 +115,14 @@ class Plan:
     def reference_of(self, method: str) -> Values | None:
         """Return the reference point of a method: its paper's values of the hyperparameters.
 
-        The values are restricted to the searched hyperparameters. None if the study has no
-        reference point for the method.
+        The values are restricted to the hyperparameters that are searched there. None if the study
+        has no reference point for the method.
         """
         reference = reference_of(self.study, method)
-        space = self.study.space_of(method)
-        return None if reference is None else {name: reference.number(name) for name in space}
+        if reference is None:
+            return None
+        active = active_spaces(self.study.space_of(method), reference)
+        return {name: reference.scalar(name) for name in active}
 
     @property
     def held_out_count(self) -> int:

@@ -15,7 +15,7 @@ from orchestrator.planning.cost import MachineCost, format_duration, format_size
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.sizes import PhaseSize, phase_sizes
 from reports.store import mask_password
-from reports.words import format_count, format_extension, format_values, in_order
+from reports.words import format_count, format_extension, format_space, format_values, in_order
 from search_spaces.identity import study_code_hashes
 from search_spaces.resolve import matched_recipe
 from search_spaces.scaling import describe_cut_cycle
@@ -131,11 +131,8 @@ def _facts(
         for spec in plan.posterior_specs
     ]
     for search in plan.searches:
-        ranges = ", ".join(
-            f"{name} in [{interval.low:g}, {interval.high:g}]"
-            f"{' (log scale)' if interval.log else ''}"
-            for name, interval in in_order(study.space_of(search.method)).items()
-        )
+        spaces = in_order(study.space_of(search.method))
+        ranges = "; ".join(map(format_space, spaces, spaces.values()))
         facts.append(
             (
                 "searched",

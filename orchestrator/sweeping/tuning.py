@@ -253,7 +253,7 @@ class Tuning:
     ) -> None:
         """Process the end of a run of a trial, and of the trial with its last run."""
         if result is not None and not self._is_whole(opened, result):
-            result, reason = None, f"the run was stopped {result.reason}"
+            reason, result = f"the run was stopped {result.reason}", None
         if result is not None:
             self._check_labels(result)
         add_result(result, reason)
@@ -417,9 +417,10 @@ def _digest_of_search(sweep_plan: Plan, plan: TuningPlan) -> str:
         plan: plan of the search of one method.
     """
     rules = search_rules(sweep_plan, plan)
-    # The digest does not cover the searched values, but every spec contains such values.
-    lowest_values = {name: space.low for name, space in rules.spaces.items()}
-    spec = _trial_specs(sweep_plan, plan, lowest_values)[0]
+    # The digest does not cover the values that all trials search, but every spec contains such
+    # values. It covers the other values of parameters that are searched under conditions.
+    values = {name: space.ends[0] for name, space in rules.spaces.items() if space.when is None}
+    spec = _trial_specs(sweep_plan, plan, values)[0]
     return search_digest(spec, rules, sweep_plan.objective(plan.scenario).protocol.identity)
 
 

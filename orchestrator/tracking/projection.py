@@ -134,8 +134,9 @@ def run_name(
         fixed_axes: names of the random axes whose seed the study holds fixed.
     """
     recipe_names = [name for name in RECIPE_PARAMETERS if name in searched]
+    names = [*_tunable_names(spec), *(name for name in spec.hyperparameters if name in searched)]
     values_text = _format_values(
-        {name: spec.hyperparameters[name] for name in _tunable_names(spec)}
+        {name: spec.hyperparameters[name] for name in dict.fromkeys(names)}
         | {name: getattr(spec.recipe, name) for name in recipe_names}
     )
     seed_text = f"seed {spec.seeds.base_seed(fixed_axes)}"

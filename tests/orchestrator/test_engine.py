@@ -246,7 +246,7 @@ def test_a_crash_fails_only_the_run_that_crashed(
     assert sweep.failures
     assert all("ZeroDivisionError: a bug (" in text for text in sweep.failures)
     trials = sweep.tunings[0].search.completed_trials
-    assert all(trial.values["lambda"] <= 1 for trial in trials)
+    assert all(float(trial.values["lambda"]) <= 1 for trial in trials)
     assert complete_trials(sweep) == [6 - len(sweep.failures)]
 
 
@@ -332,10 +332,10 @@ def test_diverged_runs_count_as_chance(engine: Callable[..., Engine], tmp_path: 
     assert sweep.done
     assert complete_trials(sweep) == [6]
     for trial in sweep.tunings[0].search.completed_trials:
-        assert (trial.objective == 0.1) is (trial.values["lambda"] > 1)
+        assert (trial.objective == 0.1) is (float(trial.values["lambda"]) > 1)
     chosen = sweep.tunings[0].chosen_values
     assert chosen is not None
-    assert chosen["lambda"] <= 1
+    assert float(chosen["lambda"]) <= 1
 
 
 def test_a_stopped_real_run_continues_bit_for_bit(

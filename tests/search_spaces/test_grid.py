@@ -38,3 +38,24 @@ def test_a_grid_has_all_combinations_except_for_the_reference(
     assert grid_points(loaded.study, "nal") == [
         {"lambda": lambda_, "alpha": alpha} for lambda_, alpha in points
     ]
+
+
+def test_points_of_a_grid_meet_conditions_once(write_study: Callable[..., Path]) -> None:
+    path = write_study(
+        "      lambda: {low: 0.05, high: 20, log: true}\n      alpha: {low: 0.5, high: 0.99}",
+        "      clamps: {choices: [true, false]}\n"
+        "      target_interval: {low: 1, high: 9, when: {clamps: false}}",
+    )
+    sets = (
+        "reference.nal=null",
+        "search.sampler=grid",
+        "search.trials=4",
+        "search.grid.nal={clamps: [true, false], target_interval: 3}",
+    )
+    study = load_study(str(path), [parse_set_flag(text) for text in sets]).study
+    assert grid_points(study, "nal") == [
+        {"clamps": True},
+        {"clamps": False, "target_interval": 1},
+        {"clamps": False, "target_interval": 5},
+        {"clamps": False, "target_interval": 9},
+    ]

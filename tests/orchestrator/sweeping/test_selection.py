@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import pytest
 from factories import make_result, make_spec
@@ -12,11 +13,14 @@ from trainables.run.protocols import HeldOutCycleEnds, HeldOutMean
 from trainables.run.recipe import Recipe
 from trainables.run.schedules import CosineRestarts
 
+if TYPE_CHECKING:
+    from orchestrator.planning.plan import Values
+
 SPACE = {"lambda": Space(0.1, 10, log=True), "alpha": Space(0.5, 1.0)}
-REFERENCE = {"lambda": 1.0, "alpha": 0.75}
+REFERENCE: Values = {"lambda": 1.0, "alpha": 0.75}
 
 
-def values_at(lambda_: float, alpha: float = 0.75) -> dict[str, float]:
+def values_at(lambda_: float, alpha: float = 0.75) -> Values:
     return {"lambda": lambda_, "alpha": alpha}
 
 
@@ -94,7 +98,7 @@ def test_fewer_trials_than_candidates() -> None:
 
 def choose(
     scores: list[tuple[Candidate, list[float]]],
-    reference: dict[str, float] | None,
+    reference: Values | None,
     single_run_standard_error: float,
 ) -> Candidate:
     """Choose among candidates whose objectives are those of seeds 0, 1, 2 and so on."""
