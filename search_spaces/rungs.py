@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from search_spaces.layers import format_key
 from search_spaces.resolve import matched_recipe, protocol_on, resolve
-from search_spaces.schedulers import FACTOR, GRACE
+from search_spaces.schedulers import FACTOR, GRACE, THRESHOLD
 from trainables.errors import FieldError
 from trainables.methods import method_of
 from trainables.run.parameters import Space
@@ -192,6 +192,28 @@ def stopping_identity(study: Study, method: str, scenario: str) -> dict[str, Any
     if scheduler.compares_epochs:
         identity[GRACE] = grace_on(study, method, scenario)
     return identity
+
+
+def describe_scheduler(study: Study, method: str, scenario: str) -> str:
+    """Describe the rule that stops trials of a search early; "" for none.
+
+    The arguments are those of `grace_on`.
+    """
+    scheduler = study.search.scheduler
+    if not scheduler.compares_epochs:
+        return (
+            f"wilcoxon: the other seeds of a trial are left out once it is worse than the best one "
+            f"on the same seeds (p < {scheduler.settings.number(THRESHOLD):g})"
+            if scheduler.kind == "wilcoxon"
+            else ""
+        )
+    epochs = [str(rung) for rung in rungs_on(study, method, scenario)]
+    epochs_text = f"epoch {epochs[0]}" if len(epochs) == 1 else f"epochs {', '.join(epochs)}"
+    start_text = ", or after later ones of these only" if scheduler.kind == "hyperband" else ""
+    return (
+        f"{scheduler.kind}: after {epochs_text}{start_text}, a trial goes on if it is among the "
+        f"best {100 / scheduler.settings.number(FACTOR):.0f} % so far"
+    )
 
 
 def least_seed_count(threshold: float) -> int:

@@ -169,7 +169,7 @@ def check_searches(locations: Locations) -> Iterator[Check]:
     unrecorded = [
         trial
         for trial in trials
-        if trial.state.name == "COMPLETE"
+        if trial.state.name in ("COMPLETE", "PRUNED")
         if not all(
             (Record(home.path, digest).folder / "result.json").exists()
             for digest in trial.user_attrs.get(DIGESTS_ATTRIBUTE, ())

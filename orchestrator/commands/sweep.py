@@ -383,7 +383,10 @@ def _print_finished_sweep(
     page_path = archive.folder / PAGE_FILE
     sweep = recorded.sweep
     has_page = page_path.exists() and page_path.stat().st_size > 0
-    if sweep is None or sweep.run_phases.keys() - finished.run_digests or not has_page:
+    if sweep is None or not has_page:
+        return False
+    written_digests = finished.run_digests | (finished.stopped_digests & sweep.stopped_digests)
+    if sweep.run_phases.keys() - written_digests:
         return False
     current_plan = plan_record(sweep, loaded_plan.loaded_study, study_flags)
     try:

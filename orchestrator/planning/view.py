@@ -18,6 +18,7 @@ from reports.store import mask_password
 from reports.words import format_count, format_extension, format_space, format_values, in_order
 from search_spaces.identity import study_code_hashes
 from search_spaces.resolve import matched_recipe
+from search_spaces.rungs import describe_scheduler
 from search_spaces.scaling import describe_cut_cycle
 from trainables.backbones import backbone_of
 from trainables.datasets import Dataset, Split, source_of
@@ -148,6 +149,9 @@ def _facts(
             if reference_source:
                 reference_text += f" ({reference_source})"
             facts.append(("first trial", reference_text))
+        if scheduler_text := describe_scheduler(study, search.method, search.scenario):
+            text = f"{scheduler_text}; runs and time of the search are the most that it may take"
+            facts.append(("stopped early", text))
     if plan.searches:
         facts.append(
             (

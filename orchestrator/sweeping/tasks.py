@@ -148,7 +148,7 @@ class SeedGroup:
 
     def leave_out_rest(self) -> None:
         """Remove the runs whose tasks were not yielded yet."""
-        self.specs = [spec for spec in self.specs if spec not in self._pending]
+        del self.specs[len(self.specs) - len(self._pending) :]
         self._pending.clear()
 
     def _add_result(self, spec: RunSpec, result: RunResult | None, reason: str) -> None:

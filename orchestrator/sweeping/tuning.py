@@ -73,6 +73,8 @@ class Tuning:
         search: state of the search phase.
         reference: hyperparameter values of the method's paper; None if they are unknown.
         trial_runs: runs of the trials that have ended, by the number of the trial.
+        left_out_count: number of runs that are not carried out, since their trial was stopped on an
+            earlier seed.
         candidates: each candidate with its runs on fresh seeds; empty until the search is done.
         chosen_values: values of the best candidate; None until the select phase is done.
         failure_reasons: reason of each run of a trial that could not be carried out.
@@ -104,6 +106,7 @@ class Tuning:
         self._stopping = stopping_rule(sweep_plan.study, plan.method, plan.scenario)
         self._open_trials: list[OpenTrial] = []
         self.trial_runs: dict[int, TrialRuns] = {}
+        self.left_out_count = 0
         self.candidates: list[tuple[Candidate, SeedGroup]] = []
         self.chosen_values: Values | None = None
         self.failure_reasons: list[str] = []
@@ -151,11 +154,16 @@ class Tuning:
         """Return a trial with its runs, none of which has ended."""
         specs = _trial_specs(self._sweep_plan, self.plan, trial.values)
         compares_seeds = self._stopping.compares_seeds
+        in_turn = compares_seeds and trial.state is TrialState.RUNNING
         if compares_seeds and trial.state is TrialState.STOPPED:
             specs = specs[: len(trial.steps)]
-        in_turn = compares_seeds and trial.state is TrialState.RUNNING
         runs = SeedGroup(specs, trial.values, Phase.SEARCH, in_turn=in_turn)
+        self._count_left_out(runs)
         return OpenTrial(trial, runs, self.search.trials_before(trial.number))
+
+    def _count_left_out(self, runs: SeedGroup) -> None:
+        """Count the seeds on which a trial is not trained."""
+        self.left_out_count += len(self._sweep_plan.study.search.seeds) - len(runs.specs)
 
     def _tasks_of(self, opened: OpenTrial) -> Iterator[Task]:
         """Yield the tasks of a trial that were not yielded by an earlier call."""
@@ -262,6 +270,7 @@ class Tuning:
         stop = self._find_stop(opened, steps)
         if runs.in_turn and (stop is not None or runs.failure_reasons):
             runs.leave_out_rest()
+            self._count_left_out(runs)
         if not runs.done:
             return
         self._open_trials.remove(opened)

@@ -13,6 +13,7 @@ from reports.plan_record import (
     PlanRecord,
     ReferenceRecord,
     SettingValue,
+    StoppedTrialRecord,
     TuningRecord,
 )
 from search_spaces.deviations import applicable_deviations
@@ -24,6 +25,7 @@ from search_spaces.resolve import (
     reference_with_sources,
     resolve,
 )
+from search_spaces.rungs import describe_scheduler
 from search_spaces.schema import Phase
 from trainables.backbones import backbone_of
 from trainables.datasets import source_of
@@ -199,6 +201,7 @@ def _scenario_epochs(study: Study) -> dict[str, int]:
 
 def _tuning_record(tuning: Tuning, loaded_study: LoadedStudy) -> TuningRecord:
     method, reference, study = tuning.plan.method, tuning.reference, loaded_study.study
+    trial_runs = [runs for _, runs in sorted(tuning.trial_runs.items())]
     return TuningRecord(
         method=method,
         method_title=method_of(method).title,
@@ -221,6 +224,12 @@ def _tuning_record(tuning: Tuning, loaded_study: LoadedStudy) -> TuningRecord:
         chosen_digests=tuning.chosen_trial_digests,
         seeds=len(study.search.seeds),
         remedies=_remedies(tuning, study),
+        scheduler=describe_scheduler(study, method, tuning.plan.scenario),
+        stopped=[
+            StoppedTrialRecord(position, len(runs.digests), runs.epoch)
+            for position, runs in enumerate(trial_runs)
+            if runs.is_stopped
+        ],
     )
 
 
@@ -248,7 +257,7 @@ def cell_record(
         study_flags: flags of the sweep's command; None for a sweep without a command.
     """
     is_tuned = cell.tuning is not None and cell.origin.startswith("tuned")
-    trial_count = len(cell.tuning.search.completed_trials) if cell.tuning and is_tuned else 0
+    trial_count = len(cell.tuning.search.measured_trials) if cell.tuning and is_tuned else 0
     resolved = resolve(loaded_study.study, cell.method, cell.scenario)
     training = resolved.training
     chosen_names = set(cell.seed_group.values)
