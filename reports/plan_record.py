@@ -122,6 +122,8 @@ class TuningRecord:
         chosen_digests: digests of the runs of the trial with these values; [] if there is none, and
             in plans of versions that did not store them.
         seeds: number of seeds on which each trial is trained.
+        sampler: title of the rule that proposed the trials; "" in plans of versions that did not
+            store it.
         remedies: texts that name settings worth trying if the method loses to cross entropy, and
             that the study does not have already.
         scheduler: description of the rule that stops trials early; "" if every trial is whole.
@@ -141,6 +143,7 @@ class TuningRecord:
     remedies: list[str] = field(default_factory=list)
     chosen_digests: list[str] = field(default_factory=list)
     seeds: int = 1
+    sampler: str = ""
     scheduler: str = ""
     stopped: list[StoppedTrialRecord] = field(default_factory=list)
 

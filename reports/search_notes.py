@@ -57,6 +57,8 @@ def _searches_notes(plan: PlanRecord, cells: Sequence[CellSummary]) -> Iterator[
             f"{search.method_title}: {chosen_values}, from {len(search.runs_by_trial)} of "
             f"{format_count(search.trials, 'trial')} on {scenario_title} ({ranges})"
         )
+        if search.sampler:
+            text += f", proposed by {search.sampler}"
         if search.seeds > 1:
             text += f", each the mean of {search.seeds} seeds"
         if seed_count := max(

@@ -6,7 +6,7 @@ import math
 from itertools import product
 from typing import TYPE_CHECKING
 
-from search_spaces.fields import prefix_error_field
+from search_spaces.fields import prefix_error_field, tunable_parameters_of
 from search_spaces.resolve import reference_of
 from trainables.errors import FieldError, suggest
 from trainables.run.parameters import Space, active_spaces, format_value
@@ -57,11 +57,11 @@ def _axis_values(axis: GridAxis, space: AnySpace) -> tuple[Scalar, ...]:
 
 
 def check_grid(study: Study) -> None:
-    """Check that the grids of a study suit its search spaces and its number of trials.
+    """Check that the grids of a study suit its search spaces.
 
     Raises:
-        FieldError: if a grid lacks a hyperparameter, has values outside the search space, or has
-            more or fewer points than the search has trials.
+        FieldError: if a grid has no effect, lacks a hyperparameter, or has values outside the
+            search space.
     """
     grids = study.search.grid
     if grids and study.search.sampler != "grid":
@@ -70,16 +70,25 @@ def check_grid(study: Study) -> None:
             f"has no effect with the sampler {study.search.sampler}: set search.sampler=grid, or "
             "leave the grid out",
         )
-    for method in grids:
-        if method not in study.tune:
-            raise FieldError(
-                f"search.grid.{method}",
-                f"'{method}' is not tuned: {suggest(method, study.tune)}",
-            )
+    with prefix_error_field("search.grid"):
+        for method in grids:  # known, even if it is not tuned
+            tunable_parameters_of(method)
     if study.search.sampler == "grid":
         for method in study.tune:
             _check_axes(study, method)
-            _check_size(study, method)
+
+
+def check_grid_size(study: Study) -> None:
+    """Check that each search has as many trials as its grid has points, the reference included.
+
+    Args:
+        study: study that has passed `check_grid`.
+
+    Raises:
+        FieldError: if a grid has more points than the search has trials, or fewer.
+    """
+    for method in study.tune if study.search.sampler == "grid" else ():
+        _check_size(study, method)
 
 
 def _check_axes(study: Study, method: str) -> None:
@@ -121,7 +130,6 @@ def _check_axis(axis: GridAxis, space: AnySpace, space_key: str) -> None:
 
 
 def _check_size(study: Study, method: str) -> None:
-    """Check that a search has as many trials as its grid has points, the reference included."""
     trial_count = study.search.trials
     axes = study.search.grid[method].values()
     sizes = [axis if isinstance(axis, int) else len(axis) for axis in axes]

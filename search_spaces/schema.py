@@ -52,8 +52,15 @@ RecipeChoice: TypeAlias = Literal["matched", "published"]
 """Recipe of a method: the study's ("matched") or the one of the method's authors ("published")."""
 
 SamplerName: TypeAlias = Literal["tpe", "gp", "random", "qmc", "grid"]
-"""Rule that proposes the values of a trial: a tree-structured Parzen estimator, a Gaussian process,
-random values, a scrambled Sobol sequence (quasi-Monte Carlo), or the points of a grid."""
+"""Rule that proposes the values of a trial."""
+SAMPLER_TITLES: Mapping[SamplerName, str] = {
+    "tpe": "TPE",
+    "gp": "a Gaussian process",
+    "random": "random draws",
+    "qmc": "a Sobol sequence",
+    "grid": "a grid",
+}
+"""Title of each sampler; TPE is a tree-structured Parzen estimator."""
 
 
 class Phase(StrEnum):

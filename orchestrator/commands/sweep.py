@@ -45,6 +45,7 @@ from reports.read import read_sweep
 from reports.report import build_report, print_table
 from reports.store import check_store
 from reports.words import format_count
+from search_spaces.grid import check_grid_size
 from trainables.errors import DataError, FieldError, NalError, RecordError, UserError
 from trainables.run.record import write_atomically
 
@@ -84,10 +85,14 @@ def run(
     console = CommandConsole(stderr=as_json)
     engine, home = engine_of(locations), locations.home
     wants_system_metrics()  # refuses an invalid environment variable
+    loaded = study_flags.load()
+    try:
+        check_grid_size(loaded.study)
+    except FieldError as error:
+        raise loaded.to_study_error(error) from error
     if dry_run:
         _print_plan(study_flags, locations, engine, console, as_json=as_json)
         return 0
-    loaded = study_flags.load()
     _check_services(locations, engine, loaded)
     with temp_files_of_process(), home.removed_if_refused():
         home.create()
@@ -517,7 +522,7 @@ def _suggested_commands(study_flags: StudyFlags, locations: Locations, plan: Pla
     ]
     if locations.tracking_uri is None:
         suggestions.insert(0, ("browse all runs in MLflow", command_line("ui", store_location)))
-    if plan.searches:
+    if plan.searches and plan.study.search.sampler != "grid":  # a grid has no more points
         more_trials = replace(study_flags, trials=2 * plan.study.search.trials)
         suggestions.append(
             ("continue the search with more trials", command_line("sweep", more_trials, locations))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,13 +14,14 @@ from orchestrator.home import folder_bytes
 from orchestrator.output import facts_table, headed_table
 from orchestrator.planning.cost import MachineCost, format_duration, format_size
 from orchestrator.planning.plan import Plan
-from orchestrator.planning.sizes import PhaseSize, phase_sizes
+from orchestrator.planning.sizes import PhaseSize, max_concurrent_search_runs, phase_sizes
 from reports.store import mask_password
 from reports.words import format_count, format_extension, format_space, format_values, in_order
 from search_spaces.identity import study_code_hashes
 from search_spaces.resolve import matched_recipe
 from search_spaces.rungs import describe_scheduler
 from search_spaces.scaling import describe_cut_cycle
+from search_spaces.schema import SAMPLER_TITLES
 from trainables.backbones import backbone_of
 from trainables.datasets import Dataset, Split, source_of
 from trainables.extensions import without_hash
@@ -153,6 +155,7 @@ def _facts(
             text = f"{scheduler_text}; runs and time of the search are the most that it may take"
             facts.append(("stopped early", text))
     if plan.searches:
+        facts += [("proposed by", _sampler_text(plan)), *_idle_slots(plan, cost)]
         facts.append(
             (
                 "chosen by",
@@ -186,6 +189,30 @@ def _facts(
         ("on disk", _disk_text(plan, cost, locations)),
     ]
     return facts
+
+
+def _sampler_text(plan: Plan) -> str:
+    """Describe the rule that proposes trials, and on which results a trial depends."""
+    settings = plan.study.search
+    text = f"{SAMPLER_TITLES[settings.sampler]}; lag {settings.lag}: trial n "
+    return f"{text}starts when the trials up to n - {settings.lag} have ended, from their results"
+
+
+def _idle_slots(plan: Plan, cost: MachineCost) -> list[tuple[str, str]]:
+    """Return the line on the slots that the lag of the search leaves idle, if there are any."""
+    settings, slots = plan.study.search, cost.max_concurrent_runs
+    run_count = max_concurrent_search_runs(plan)
+    run_count_per_lag = len(settings.seeds) * len(plan.searches)
+    needed_lag = min(math.ceil(slots / run_count_per_lag), settings.trials)
+    if slots <= run_count or needed_lag <= settings.lag:
+        return []
+    text = (
+        f"{format_count(slots, 'slot')}, lag {settings.lag}: the search has at most "
+        f"{format_count(run_count, 'run')} at a time, so that {slots - run_count} idle: "
+        f"--set search.lag={needed_lag} makes it another search, which uses "
+        f"{min(slots, needed_lag * run_count_per_lag)}"
+    )
+    return [("idle slots", text)]
 
 
 def _disk_text(plan: Plan, cost: MachineCost, locations: Locations) -> str:

@@ -26,7 +26,7 @@ from search_spaces.resolve import (
     resolve,
 )
 from search_spaces.rungs import describe_scheduler
-from search_spaces.schema import Phase
+from search_spaces.schema import SAMPLER_TITLES, Phase
 from trainables.backbones import backbone_of
 from trainables.datasets import source_of
 from trainables.methods import method_of
@@ -223,6 +223,7 @@ def _tuning_record(tuning: Tuning, loaded_study: LoadedStudy) -> TuningRecord:
         chosen=None if tuning.chosen_values is None else dict(tuning.chosen_values),
         chosen_digests=tuning.chosen_trial_digests,
         seeds=len(study.search.seeds),
+        sampler=SAMPLER_TITLES[study.search.sampler],
         remedies=_remedies(tuning, study),
         scheduler=describe_scheduler(study, method, tuning.plan.scenario),
         stopped=[

@@ -320,6 +320,8 @@ def _search(search: TuningRecord, runs: Mapping[str, RecordedRun]) -> PageSearch
     facts = {
         "Searched": "; ".join(map(format_space, search.space, search.space.values())),
         "Trials": f"{len(search.runs_by_trial)} of {search.trials} on {search.scenario}",
+        "Seeds of each trial": str(search.seeds) if search.seeds > 1 else "",
+        "Proposed by": search.sampler,
         "Reference": f"{format_values(reference.values)} ({reference.source})" if reference else "",
         "Chosen": format_values(search.chosen) if search.chosen else "not yet",
         "Used on": ", ".join(search.serves),

@@ -100,6 +100,18 @@ def sweep_of(
     return sweep
 
 
+def test_an_engine_does_not_change_a_search(engine: Callable[..., Engine], tmp_path: Path) -> None:
+    homes = [tmp_path / "inline", tmp_path / "engine"]
+    for home in homes:
+        home.mkdir()
+    expected = sweep_of(InlineEngine, homes[0], trials=16)
+    misbehave(homes[1], slow_above=1.0)  # so that runs end in another order
+    sweep = sweep_of(engine, homes[1], trials=16)
+    assert sweep.tunings[0].search.trials == expected.tunings[0].search.trials
+    assert sweep.tunings[0].chosen_values == expected.tunings[0].chosen_values
+    assert set(attempts(homes[1])) == set(attempts(homes[0]))
+
+
 def test_a_sweep_trains_each_run_once(engine: Callable[..., Engine], tmp_path: Path) -> None:
     listener = RecordingListener()
     sweep = sweep_of(engine, tmp_path, listener)
