@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import random
 import shutil
+import signal
 from contextlib import contextmanager
 from dataclasses import replace
 from statistics import fmean
@@ -11,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import optuna
 import pytest
+from command_line import RunningCommand, run_command, seeds_of_runs
 from factories import text_hash
 from fake_runs import FakeRun, attempts, misbehave, record_run
 from plans import searches_of, small_plan
+from small_runs import complete_run, digits
 from task_sources import RecordingListener
 
 from orchestrator.engine.dispatch import Dispatcher
@@ -22,6 +26,7 @@ from orchestrator.sweeping.sweep import Sweep
 from orchestrator.sweeping.tasks import Answer
 from orchestrator.sweeping.trials import Trial, TrialState
 from orchestrator.sweeping.tuning import search_digests
+from reports.plan_record import PlanRecord
 from search_spaces.schema import Phase
 from trainables.run.record import Record
 from trainables.run.result import Status
@@ -328,3 +333,40 @@ def test_a_trial_fails_with_its_first_seed_that_cannot_be_trained(tmp_path: Path
     (tuning,) = sweep.tunings
     assert tuning.search.trials[0].state is TrialState.FAILED
     assert tuning.is_search_done
+
+
+@pytest.mark.slow
+def test_a_killed_sweep_ends_like_an_undisturbed_one_and_its_runs_can_be_continued(
+    tmp_path: Path,
+) -> None:
+    command = (
+        *("sweep", "digits", "--epochs", "12", "--trials", "7", "--seeds", "1", "--json"),
+        *("--set", "search.scheduler={kind: asha, factor: 2}"),
+        *("--set", "select={candidates: 1, seeds: [2000]}", "--engine", "inline", "--home"),
+    )
+    undisturbed = run_command(*command, tmp_path / "undisturbed")
+    assert undisturbed.returncode == 0, undisturbed.stderr
+    home = tmp_path / "killed"
+    process = RunningCommand.start(*command, home)
+    process.wait_for(lambda: seeds_of_runs(home, ended=True).total() >= 5)
+    process.end_by(signal.SIGKILL)
+    killed = run_command(*command, home)
+    assert killed.returncode == 0, killed.stderr
+    tables = [json.loads(output.stdout) for output in (killed, undisturbed)]
+    assert tables[0]["sections"] == tables[1]["sections"]
+    records = [
+        PlanRecord.from_json((path / "plan.json").read_text())
+        for each in (home, tmp_path / "undisturbed")
+        for path in (each / "sweeps").glob("*/")
+    ]
+    assert records[0] == records[1]
+    (search,) = records[0].searches
+    stopped = [(search.runs_by_trial[trial.position][0], trial.epoch) for trial in search.stopped]
+    for digest, epoch in stopped:
+        result = Record(home, digest).read_result()
+        assert result is not None
+        assert (result.status, len(result.trace)) == (Status.STOPPED, epoch)
+    continued = complete_run(result.spec, home, digits)
+    whole = complete_run(result.spec, tmp_path / "whole", digits)
+    assert (continued.status, continued.attempts) == (Status.FINISHED, 2)
+    assert continued.trace == whole.trace
