@@ -79,8 +79,8 @@ SINGLE_SCENARIO = FlagOverride(
 
 @app.command()
 @with_flags(
-    *("study", "trials", "epochs", "seeds", "scenarios", "methods", "subset", "sets", "data_dir"),
-    *("home_dir", "engine", "ray_address", "max_concurrent", "sbatch", "tracking_uri"),
+    *("study", "trials", "epochs", "seeds", "scenarios", "methods", "subset", "from_sweep", "sets"),
+    *("data_dir", "home_dir", "engine", "ray_address", "max_concurrent", "sbatch", "tracking_uri"),
     *("search_storage", "allow_code", "yes", "json", "dry_run"),
 )
 @resumable
@@ -116,8 +116,17 @@ app.add_typer(launch_app, name="launch")
 @with_flags(
     *("study", "nodes", "gpus", "cpus", "mem", "time", "partition", "account", "grace"),
     FlagOverride("sbatch", "Any other option of sbatch, such as constraint=a100; may be repeated."),
-    *("submit", "out", "trials", "epochs", "seeds", "scenarios", "methods", "subset", "sets"),
-    *("data_dir", "home_dir", "max_concurrent", "tracking_uri", "search_storage", "allow_code"),
+    *("submit", "out", "trials", "epochs", "seeds", "scenarios", "methods", "subset"),
+    *(
+        "from_sweep",
+        "sets",
+        "data_dir",
+        "home_dir",
+        "max_concurrent",
+        "tracking_uri",
+        "search_storage",
+        "allow_code",
+    ),
     "json",
 )
 def launch_slurm(

@@ -94,6 +94,7 @@ class StudyFlags:
         scenarios: names of the label noise to use; empty for all scenarios of the study.
         methods: names of the methods to compare.
         subset: number of training samples.
+        from_sweep: name of an earlier sweep from whose trials the searches learn.
         sets: values of the flag `--set`: texts KEY=VALUE that change any key of the study.
         allow_code: whether files that the study names are executed without asking.
     """
@@ -124,6 +125,14 @@ class StudyFlags:
     ] = None
     subset: Annotated[
         int | None, typer.Option(help="Number of training images to use."), StudyKey("subset", int)
+    ] = None
+    from_sweep: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="SWEEP",
+            help="Earlier sweep from whose trials the search learns: a study, or a digest.",
+        ),
     ] = None
     sets: Annotated[
         tuple[str, ...],

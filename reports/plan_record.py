@@ -172,6 +172,47 @@ class TuningRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class HistoryTrial:
+    """A complete trial of an earlier sweep.
+
+    Attributes:
+        method: name of the method.
+        scenario: name of the scenario on which the trial was trained.
+        values: values of the searched hyperparameters.
+        objective: held-out accuracy of the trial in its own sweep, a fraction.
+    """
+
+    method: str
+    scenario: str
+    values: HyperparameterValues
+    objective: float
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryRecord:
+    """Trials of an earlier sweep from which the searches of a sweep have learnt.
+
+    Attributes:
+        sweep: digest of the earlier sweep.
+        study: name of its study.
+        name: name by which the user has named it.
+        base: digest of the sweep that would be the same without these trials.
+        trials: the trials.
+    """
+
+    sweep: str
+    study: str
+    name: str
+    base: str
+    trials: list[HistoryTrial]
+
+    def trials_for(self, method: str, scenario: str) -> list[HistoryTrial]:
+        """Return the trials for a search: those on its scenario, or all if there are none."""
+        trials = [trial for trial in self.trials if trial.method == method]
+        return [trial for trial in trials if trial.scenario == scenario] or trials
+
+
+@dataclass(frozen=True, slots=True)
 class CrossedRecord:
     """Runs of a cell that have all combinations of the seeds of some random axes.
 
@@ -294,6 +335,7 @@ class PlanRecord:
             plans.
         has_other_scenarios: whether a flag has replaced the scenarios of the study, of which the
             title may speak.
+        history: trials of an earlier sweep from which the searches have learnt; None for none.
     """
 
     sweep: str
@@ -321,6 +363,7 @@ class PlanRecord:
     trainings: dict[str, str] = field(default_factory=dict)
     study_epochs: int = 0
     has_other_scenarios: bool = False
+    history: HistoryRecord | None = None
 
     def __post_init__(self) -> None:
         for identity in self.protocols.values():
@@ -387,12 +430,21 @@ class PlanRecord:
                     "dataset": DatasetRecord(**values["dataset"]),
                     "searches": [_parse_tuning_record(search) for search in values["searches"]],
                     "cells": [_parse_cell_record(cell) for cell in values["cells"]],
+                    "history": _parse_history(values.get("history")),
                 }
             )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise RecordError(
                 f"{PLAN_FILE} is damaged or was written by another version: {error}"
             ) from error
+
+
+def _parse_history(values: Mapping[str, Any] | None) -> HistoryRecord | None:
+    """Parse the trials of an earlier sweep from the values of their JSON object."""
+    if values is None:
+        return None
+    trials = [HistoryTrial(**trial) for trial in values["trials"]]
+    return HistoryRecord(**{**values, "trials": trials})
 
 
 def _parse_cell_record(values: Mapping[str, Any]) -> CellRecord:

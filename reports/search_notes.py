@@ -41,6 +41,7 @@ def search_notes(
             "nothing."
         )
     yield from _searches_notes(plan, cells)
+    yield from _history_notes(plan)
     yield from (each.text for each in optimism)
     yield from _untuned_notes(plan, cells)
     yield from _edges_notes(plan)
@@ -50,7 +51,7 @@ def _searches_notes(plan: PlanRecord, cells: Sequence[CellSummary]) -> Iterator[
     titles = {summary.cell.scenario: summary.cell.scenario_title for summary in cells}
     for search in plan.searches:
         space = in_order(search.space)
-        ranges = ", ".join(format_space(name, space[name]) for name in space)
+        ranges = "; ".join(map(format_space, space, space.values()))
         scenario_title = titles.get(search.scenario, search.scenario)
         chosen_values = format_values(search.chosen) if search.chosen else "not chosen yet"
         text = (
@@ -101,6 +102,17 @@ def _describe_stops(plan: PlanRecord, search: TuningRecord) -> str:
 
 def _stop_order(trial: StoppedTrialRecord) -> int:
     return trial.run_count if trial.epoch is None else trial.epoch
+
+
+def _history_notes(plan: PlanRecord) -> Iterator[str]:
+    """Yield a note on the earlier sweep from whose trials the searches have learnt."""
+    if plan.history is not None:
+        trial_count = format_count(len(plan.history.trials), "trial")
+        yield (
+            f"The search has learnt from {trial_count} of an earlier sweep, "
+            f"{plan.history.sweep[:12]} of '{plan.history.study}', which are neither among the "
+            "trials nor among the candidates: the budget of the tuned method is larger by these."
+        )
 
 
 def _describe_candidates(search: TuningRecord) -> str:

@@ -36,6 +36,7 @@ from trainables.methods import method_of
 from trainables.methods.published import EpochSelection
 from trainables.noise import noise_of
 from trainables.run.parameters import (
+    ChoiceSpace,
     FrozenMap,
     Space,
     active_spaces,
@@ -50,7 +51,7 @@ if TYPE_CHECKING:
 
     from search_spaces.schema import CrossSettings, Study
     from trainables.datasets.base import Source
-    from trainables.run.parameters import AnySpace, Parameter
+    from trainables.run.parameters import AnySpace, Parameter, Scalar
     from trainables.run.recipe import Recipe
 
 Item = TypeVar("Item")
@@ -342,6 +343,8 @@ def _check_methods(study: Study, source: Source) -> None:
         _check_own_or_published_recipe(study, resolved, source)
     for resolved in _resolve_all(study):
         _check_hyperparameters(resolved)
+        if resolved.method in study.tune:
+            _check_searched_values(study, resolved)
 
 
 def _check_recipe_choices(study: Study) -> None:
@@ -593,12 +596,40 @@ def _check_own_or_published_recipe(study: Study, resolved: ResolvedMethod, sourc
         )
 
 
-def _check_hyperparameters(resolved: ResolvedMethod) -> None:
+def _check_searched_values(study: Study, resolved: ResolvedMethod) -> None:
+    """Check that a tuned method accepts the ends of each searched integer, and each choice.
+
+    The other hyperparameters have their values without a search, but those of conditions.
+    """
+    spaces = study.space_of(resolved.method)
+    for name, space in spaces.items():
+        if isinstance(space, Space) and not space.integer:
+            continue
+        for value in space.choices if isinstance(space, ChoiceSpace) else space.ends:
+            values = {**_values_of_conditions(spaces, name), name: value}
+            with replace_error_field(f"search.space.{resolved.method}.{name}"):
+                _check_accepted(resolved.with_values(values))
+
+
+def _values_of_conditions(spaces: Mapping[str, AnySpace], name: str) -> dict[str, Scalar]:
+    """Return values of other hyperparameters under which a hyperparameter is searched."""
+    values: dict[str, Scalar] = {}
+    for other, allowed in (spaces[name].when or {}).items():
+        values |= {**_values_of_conditions(spaces, other), other: allowed[0]}
+    return values
+
+
+def _check_accepted(resolved: ResolvedMethod) -> None:
     """Check that a method and its stages accept their hyperparameters and numbers of epochs."""
+    method_of(resolved.method).check(resolved.hyperparameters, resolved.recipe.epochs)
+    for stage in resolved.stages.values():
+        method_of(stage.method).check(stage.hyperparameters, stage.recipe.epochs)
+
+
+def _check_hyperparameters(resolved: ResolvedMethod) -> None:
+    """Check the hyperparameters and numbers of epochs of a method without a search."""
     try:
-        method_of(resolved.method).check(resolved.hyperparameters, resolved.recipe.epochs)
-        for stage in resolved.stages.values():
-            method_of(stage.method).check(stage.hyperparameters, stage.recipe.epochs)
+        _check_accepted(resolved)
     except FieldError as error:
         sourced_value = resolved.sourced_hyperparameters.get(error.field)
         key = (

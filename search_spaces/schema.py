@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from itertools import product
-from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 from pydantic import BaseModel, Discriminator, Field, PrivateAttr, Tag
 
@@ -32,12 +32,10 @@ from search_spaces.spaces import SpacesField
 from trainables.methods import method_of
 from trainables.methods.published import EpochSelection
 from trainables.run.identity import MAX_INTEGER
+from trainables.run.parameters import AnySpace
 from trainables.run.protocols import DEFAULT_CYCLE_COUNT, ProtocolKey
 from trainables.run.seeds import Seeds
 from trainables.run.spec import UnreadablePolicy
-
-if TYPE_CHECKING:
-    from trainables.run.parameters import AnySpace
 
 MAX_COUNT = 2**31 - 1
 """Largest number of anything that a study counts, which every library can represent."""
@@ -334,6 +332,7 @@ class Study(BaseModel, frozen=True, extra="forbid"):
     deviations: tuple[DeviationField, ...] = ()
 
     _training_length: TrainingLength | None = PrivateAttr(default=None)
+    _scaled_spaces: Mapping[str, Mapping[str, AnySpace]] = PrivateAttr(default={})
 
     __hash__ = object.__hash__
     __eq__ = object.__eq__
@@ -350,6 +349,17 @@ class Study(BaseModel, frozen=True, extra="forbid"):
         """
         study = self.model_copy()
         study._training_length = training_length  # noqa: SLF001 - an instance of this class
+        study._scaled_spaces = {}  # noqa: SLF001
+        return study
+
+    def with_scaled_spaces(self, spaces: Mapping[str, Mapping[str, AnySpace]]) -> Study:
+        """Return a copy of the study with search spaces that are scaled to its training length.
+
+        Args:
+            spaces: search spaces by method and hyperparameter, from `resolve.scale_spaces`.
+        """
+        study = self.model_copy()
+        study._scaled_spaces = spaces  # noqa: SLF001 - an instance of this class
         return study
 
     def space_of(self, method: str) -> dict[str, AnySpace]:
@@ -358,6 +368,8 @@ class Study(BaseModel, frozen=True, extra="forbid"):
         Raises:
             FieldError: if the method is unknown.
         """
+        if method in self._scaled_spaces:
+            return dict(self._scaled_spaces[method])
         if method in self.search.space:
             return dict(self.search.space[method])
         fixed_values = self.hyperparameters.get(method, FixedValues()).values

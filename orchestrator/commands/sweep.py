@@ -17,6 +17,7 @@ from orchestrator.flags import Locations, StudyFlags, command_line
 from orchestrator.output import CommandConsole, print_json
 from orchestrator.planning import cost as costs
 from orchestrator.planning.cost import MachineCost, format_duration
+from orchestrator.planning.history import check_history_name
 from orchestrator.planning.loading import LoadedPlan, job_of, load_plan, wants_system_metrics
 from orchestrator.planning.shrink import suggest_smaller_sweep
 from orchestrator.planning.view import plan_json, plan_outline, plan_view
@@ -90,6 +91,8 @@ def run(
         check_grid_size(loaded.study)
     except FieldError as error:
         raise loaded.to_study_error(error) from error
+    if study_flags.from_sweep is not None:
+        check_history_name(home, study_flags.from_sweep)
     if dry_run:
         _print_plan(study_flags, locations, engine, console, as_json=as_json)
         return 0

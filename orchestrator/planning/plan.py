@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from orchestrator.planning.protocol import HeldOutAccuracy
@@ -29,6 +29,7 @@ from trainables.run_data.realisation import held_out_count
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from reports.plan_record import HistoryRecord
     from search_spaces.schema import Phase, Study
     from trainables.datasets.base import Dataset
 
@@ -68,12 +69,14 @@ class Plan:
         dataset: dataset of the study.
         annotations: SHA-256 of the noisy labels by scenario, for the scenarios whose labels are
             read (human annotations or a file) instead of drawn.
+        history: trials of an earlier sweep that the searches learn from; None for none.
     """
 
     name: str
     study: Study
     dataset: Dataset
     annotations: Mapping[str, str] = field(default_factory=dict)
+    history: HistoryRecord | None = None
     _needed_specs: dict[str, RunSpec] = field(default_factory=dict, init=False)
     _specs: dict[tuple[object, ...], RunSpec] = field(default_factory=dict, init=False)
     _settings: dict[tuple[object, ...], tuple[RunSpec, Mapping[str, ResolvedStage]]] = field(
@@ -93,15 +96,16 @@ class Plan:
         trials or seeds continues the earlier sweep. Any other change of the study changes the
         digest.
         """
-        return digest_of(
-            {
-                "study": study_identity(self.study),
-                "name": self.name,
-                "data": self.dataset.digest,
-                "annotations": dict(self.annotations),
-                "revision": REVISION,
-            }
-        )
+        identity = {
+            "study": study_identity(self.study),
+            "name": self.name,
+            "data": self.dataset.digest,
+            "annotations": dict(self.annotations),
+            "revision": REVISION,
+        }
+        if self.history is not None:
+            identity["history"] = [asdict(trial) for trial in self.history.trials]
+        return digest_of(identity)
 
     @property
     def searches(self) -> tuple[TuningPlan, ...]:

@@ -13,6 +13,7 @@ from rich.text import Text
 from orchestrator.home import folder_bytes
 from orchestrator.output import facts_table, headed_table
 from orchestrator.planning.cost import MachineCost, format_duration, format_size
+from orchestrator.planning.history import other_starts
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.sizes import PhaseSize, max_concurrent_search_runs, phase_sizes
 from reports.store import mask_password
@@ -29,6 +30,7 @@ from trainables.methods import method_of
 
 if TYPE_CHECKING:
     from orchestrator.flags import Locations
+    from orchestrator.home import Home
     from orchestrator.planning.loading import LoadedPlan
     from search_spaces.loader import LoadedStudy
 
@@ -155,7 +157,8 @@ def _facts(
             text = f"{scheduler_text}; runs and time of the search are the most that it may take"
             facts.append(("stopped early", text))
     if plan.searches:
-        facts += [("proposed by", _sampler_text(plan)), *_idle_slots(plan, cost)]
+        facts += [("proposed by", _sampler_text(plan)), *_history_facts(plan, locations.home)]
+        facts += _idle_slots(plan, cost)
         facts.append(
             (
                 "chosen by",
@@ -194,8 +197,31 @@ def _facts(
 def _sampler_text(plan: Plan) -> str:
     """Describe the rule that proposes trials, and on which results a trial depends."""
     settings = plan.study.search
-    text = f"{SAMPLER_TITLES[settings.sampler]}; lag {settings.lag}: trial n "
-    return f"{text}starts when the trials up to n - {settings.lag} have ended, from their results"
+    source_text = ", from their results" if settings.sampler in ("tpe", "gp") else ""
+    return (
+        f"{SAMPLER_TITLES[settings.sampler]}; lag {settings.lag}: trial n starts when the trials "
+        f"up to n - {settings.lag} have ended{source_text}"
+    )
+
+
+def _history_facts(plan: Plan, home: Home) -> list[tuple[str, str]]:
+    """Return the line on the earlier sweep that the search learns from, or could go on with."""
+    if plan.history is not None:
+        count_text = format_count(len(plan.history.trials), "trial")
+        return [
+            (
+                "learns from",
+                f"{count_text} of sweep {plan.history.sweep[:12]} of '{plan.history.study}', none "
+                "of which is a candidate",
+            )
+        ]
+    return [
+        (
+            "without --from",
+            f"another sweep than the one started with --from {name}, which continues with it",
+        )
+        for name in other_starts(home, plan)
+    ]
 
 
 def _idle_slots(plan: Plan, cost: MachineCost) -> list[tuple[str, str]]:

@@ -402,13 +402,18 @@ def search_rules(sweep_plan: Plan, plan: TuningPlan) -> SearchRules:
         sweep_plan: plan of the whole sweep.
         plan: plan of the search of one method.
     """
-    study = sweep_plan.study
+    study, history = sweep_plan.study, sweep_plan.history
+    earlier_trials = history.trials_for(plan.method, plan.scenario) if history else []
     return SearchRules(
         spaces=study.space_of(plan.method),
         sampler=sampler_of(study, plan.method),
         seeds=study.search.seeds,
         lag=study.search.lag,
         reference=sweep_plan.reference_of(plan.method),
+        history=[
+            Trial(number, trial.values, TrialState.COMPLETE, trial.objective)
+            for number, trial in enumerate(earlier_trials)
+        ],
         stopping=stopping_identity(study, plan.method, plan.scenario),
     )
 

@@ -175,6 +175,7 @@ def plan_record(
         code=study_code_hashes(study),
         trainings={name: _training_digest(study, name) for name in study.scenarios},
         has_other_scenarios=loaded_study.is_set_by_flag("scenarios"),
+        history=plan.history,
     )
 
 

@@ -44,6 +44,7 @@ ALL = (
         scenarios=("clean", "symmetric-0.4"),
         methods=("nal", "ce"),
         subset=500,
+        from_sweep="cifar10",
         sets=("recipe.window=5", "search.space.nal.lambda={low: 0.1, high: 5, log: true}"),
     ),
     Locations(
@@ -83,8 +84,16 @@ def test_a_suggested_command_permits_nothing() -> None:
 def test_every_flag_has_its_option() -> None:
     options = [flag.option for kind in (StudyFlags, Locations) for flag in flags_of(kind)]
     assert options == [
-        *("", "--trials", "--epochs", "--seeds", "--scenario", "--methods", "--subset", "--set"),
-        *("--allow-code", "--data-dir", "--home", "--engine", "--ray-address", "--max-concurrent"),
+        *("", "--trials", "--epochs", "--seeds", "--scenario", "--methods", "--subset", "--from"),
+        *(
+            "--set",
+            "--allow-code",
+            "--data-dir",
+            "--home",
+            "--engine",
+            "--ray-address",
+            "--max-concurrent",
+        ),
         *("--tracking-uri", "--search-storage", "--sbatch"),
     ]
 

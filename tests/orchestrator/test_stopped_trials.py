@@ -361,11 +361,11 @@ def test_a_killed_sweep_ends_like_an_undisturbed_one_and_its_runs_can_be_continu
     ]
     assert records[0] == records[1]
     (search,) = records[0].searches
-    stopped = [(search.runs_by_trial[trial.position][0], trial.epoch) for trial in search.stopped]
-    for digest, epoch in stopped:
-        result = Record(home, digest).read_result()
-        assert result is not None
-        assert (result.status, len(result.trace)) == (Status.STOPPED, epoch)
+    stopped = search.stopped[0]
+    (digest,) = search.runs_by_trial[stopped.position]
+    result = Record(home, digest).read_result()
+    assert result is not None
+    assert (result.status, len(result.trace)) == (Status.STOPPED, stopped.epoch)
     continued = complete_run(result.spec, home, digits)
     whole = complete_run(result.spec, tmp_path / "whole", digits)
     assert (continued.status, continued.attempts) == (Status.FINISHED, 2)
