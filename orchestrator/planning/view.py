@@ -15,7 +15,12 @@ from orchestrator.output import facts_table, headed_table
 from orchestrator.planning.cost import MachineCost, format_duration, format_size
 from orchestrator.planning.history import other_starts
 from orchestrator.planning.plan import Plan
-from orchestrator.planning.sizes import PhaseSize, max_concurrent_search_runs, phase_sizes
+from orchestrator.planning.sizes import (
+    PhaseSize,
+    max_concurrent_search_runs,
+    max_concurrent_trial_runs,
+    phase_sizes,
+)
 from reports.store import mask_password
 from reports.words import format_count, format_extension, format_space, format_values, in_order
 from search_spaces.identity import study_code_hashes
@@ -228,7 +233,7 @@ def _idle_slots(plan: Plan, cost: MachineCost) -> list[tuple[str, str]]:
     """Return the line on the slots that the lag of the search leaves idle, if there are any."""
     settings, slots = plan.study.search, cost.max_concurrent_runs
     run_count = max_concurrent_search_runs(plan)
-    run_count_per_lag = len(settings.seeds) * len(plan.searches)
+    run_count_per_lag = max_concurrent_trial_runs(plan) * len(plan.searches)
     needed_lag = min(math.ceil(slots / run_count_per_lag), settings.trials)
     if slots <= run_count or needed_lag <= settings.lag:
         return []
