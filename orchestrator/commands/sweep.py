@@ -211,7 +211,8 @@ def _describe_cleaning(cleaning: Cleaning) -> str:
     if left_count:
         text += (
             f"; {format_count(left_count, 'run')} outside the table keep theirs, since another "
-            "sweep, `train` or another run uses them"
+            "sweep, `train` or another run uses them, or since they were stopped early and can be "
+            "continued"
         )
     return text
 

@@ -475,8 +475,8 @@ def test_a_run_that_was_stopped_early_has_not_failed(
 ) -> None:
     specs = [make_spec(seed=1000, values={"lambda": v}, evaluate=["val"]) for v in (1.0, 2.0)]
     whole = make_result(specs[0], accuracy=0.7)
-    trace = make_result(specs[1], accuracy=0.8).trace[:4]
-    stopped = make_result(specs[1], trace=trace, status=Status.STOPPED, reason="after epoch 4 of 6")
+    other = make_result(specs[1], accuracy=0.8, reason="after epoch 4 of 6")
+    stopped = replace(other, trace=other.trace[:4], status=Status.STOPPED)
     digests = [spec.digest for spec in specs]
     search = TuningRecord("nal", "NAL", "clean", ["clean"], {}, 2, digests)
     search = replace(search, stopped=[StoppedTrialRecord(1, 1, 4)])
@@ -490,7 +490,7 @@ def test_a_run_that_was_stopped_early_has_not_failed(
     assert metrics == pytest.approx({"runs": 2.0, "failures": 0.0, "best/nal": best})
     (run,) = (run for run in runs(client, "run") if run.data.tags["nal.status"] == "stopped")
     assert (run.info.status, run.data.tags["nal.reason"]) == ("FINISHED", "after epoch 4 of 6")
-    assert curve(client, run, "val/accuracy")[-1] == (4, trace[-1]["val/accuracy"])
+    assert curve(client, run, "val/accuracy")[-1] == (4, other.trace[3]["val/accuracy"])
 
 
 def test_a_sweep_that_is_typed_again_keeps_its_end_unless_it_has_new_runs(
