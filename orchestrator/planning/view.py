@@ -239,8 +239,8 @@ def _idle_slots(plan: Plan, cost: MachineCost) -> list[tuple[str, str]]:
         return []
     text = (
         f"{format_count(slots, 'slot')}, lag {settings.lag}: the search has at most "
-        f"{format_count(run_count, 'run')} at a time, so that {slots - run_count} idle: "
-        f"--set search.lag={needed_lag} makes it another search, which uses "
+        f"{format_count(run_count, 'run')} at a time, so that {slots - run_count} slots "
+        f"idle: --set search.lag={needed_lag} makes it another search, which uses "
         f"{min(slots, needed_lag * run_count_per_lag)}"
     )
     return [("idle slots", text)]
