@@ -166,22 +166,27 @@ def _places(plan: PlanRecord) -> Iterator[tuple[str, str, str, str]]:
 
 
 def trials_frame(plan: PlanRecord, runs: Sequence[RecordedRun]) -> pd.DataFrame:
-    """Return one line for each recorded trial, with the held-out accuracy that chose among them."""
+    """Return one line for each recorded run of a trial, with its accuracy that chose among them.
+
+    A trial that was stopped early has none.
+    """
     recorded_runs = {run.digest: run for run in runs}
     return _named_frame(
         [
             {
                 "method": search.method,
                 "scenario": search.scenario,
-                "trial": number,
+                "trial": position + 1,
                 "digest": digest,
-                "status": run.status,
-                "objective": _number(trial_objective(run, plan)),
+                "status": "stopped" if is_stopped else run.status,
+                "objective": nan if is_stopped else _number(trial_objective(run, plan)),
                 "chosen": values == search.chosen,
                 **{f"hp/{name}": values.get(name, nan) for name in search.space},
             }
             for search in plan.searches
-            for number, digest in enumerate(search.digests, start=1)
+            for position, digests in enumerate(search.runs_by_trial)
+            for is_stopped in [position in search.stopped_by_position]
+            for digest in digests
             if (run := recorded_runs.get(digest)) is not None
             for values in [trial_values(run, search.space)]
         ],

@@ -10,7 +10,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from reports.words import printable
+from reports.words import format_count, printable
 from trainables.errors import RecordError
 from trainables.run.identity import identity_of
 from trainables.run.parameters import AnySpace, space_from_json
@@ -82,6 +82,28 @@ class CandidateRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class StoppedTrialRecord:
+    """A trial that was stopped early.
+
+    Attributes:
+        position: position among the trials of the search that have ended, from 0.
+        run_count: number of its runs; the other seeds were left out.
+        epoch: epoch after which its only run was stopped; None if none was.
+    """
+
+    position: int
+    run_count: int
+    epoch: int | None = None
+
+    @property
+    def text(self) -> str:
+        """When the trial was stopped, such as "after epoch 20"."""
+        if self.epoch is None:
+            return f"after {format_count(self.run_count, 'seed')}"
+        return f"after epoch {self.epoch}"
+
+
+@dataclass(frozen=True, slots=True)
 class TuningRecord:
     """The tuning of a method: search for hyperparameters, then selection among the candidates.
 
@@ -92,8 +114,8 @@ class TuningRecord:
         serves: names of the scenarios that use the chosen values.
         space: search space of each searched hyperparameter, by name.
         trials: number of trials that the study requests.
-        digests: digests of the runs of completed trials, in order; those of a trial follow each
-            other.
+        digests: digests of the runs of the trials that have ended, in order; those of a trial
+            follow each other.
         reference: published values to compare with; None if nothing is published.
         candidates: candidates that the select phase compares.
         chosen: hyperparameter values of the winner; None until the select phase is done.
@@ -104,6 +126,8 @@ class TuningRecord:
             store it.
         remedies: texts that name settings worth trying if the method loses to cross entropy, and
             that the study does not have already.
+        scheduler: description of the rule that stops trials early; "" if every trial is whole.
+        stopped: trials that were stopped early.
     """
 
     method: str
@@ -120,14 +144,31 @@ class TuningRecord:
     chosen_digests: list[str] = field(default_factory=list)
     seeds: int = 1
     sampler: str = ""
+    scheduler: str = ""
+    stopped: list[StoppedTrialRecord] = field(default_factory=list)
+
+    @property
+    def stopped_by_position(self) -> dict[int, StoppedTrialRecord]:
+        """Trials that were stopped early, by their position in `runs_by_trial`."""
+        return {trial.position: trial for trial in self.stopped}
 
     @property
     def runs_by_trial(self) -> list[list[str]]:
-        """Digests of the runs of each completed trial, in order."""
-        return [
-            self.digests[start : start + self.seeds]
-            for start in range(0, len(self.digests), self.seeds)
-        ]
+        """Digests of the runs of each trial that has ended, in order."""
+        stopped, start = self.stopped_by_position, 0
+        trials: list[list[str]] = []
+        while start < len(self.digests):
+            trial = stopped.get(len(trials))
+            end = start + (self.seeds if trial is None else trial.run_count)
+            trials.append(self.digests[start:end])
+            start = end
+        return trials
+
+    @property
+    def runs_by_whole_trial(self) -> list[list[str]]:
+        """Digests of the runs of each trial that was not stopped early, in order."""
+        stopped = self.stopped_by_position
+        return [runs for n, runs in enumerate(self.runs_by_trial) if n not in stopped]
 
 
 @dataclass(frozen=True, slots=True)
@@ -439,5 +480,6 @@ def _parse_tuning_record(values: Mapping[str, Any]) -> TuningRecord:
             "space": {name: space_from_json(space) for name, space in values["space"].items()},
             "reference": reference and ReferenceRecord(**reference),
             "candidates": [CandidateRecord(**candidate) for candidate in values["candidates"]],
+            "stopped": [StoppedTrialRecord(**trial) for trial in values.get("stopped", ())],
         }
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from reports.words import GREEK_LETTERS, format_count, format_space, format_values, in_order
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
     from reports.aggregate import CellSummary
     from reports.optimism import SearchOptimism
-    from reports.plan_record import PlanRecord, TuningRecord
+    from reports.plan_record import PlanRecord, StoppedTrialRecord, TuningRecord
 
 EDGE_FRACTION = 0.05
 """Fraction of a search space, on its linear or logarithmic scale, that counts as its edge."""
@@ -68,6 +69,39 @@ def _searches_notes(plan: PlanRecord, cells: Sequence[CellSummary]) -> Iterator[
                 f", then {_describe_candidates(search)} on {format_count(seed_count, 'new seed')}"
             )
         yield f"{text}; {_describe_scope(plan, search)}."
+        if search.scheduler:
+            yield _describe_stops(plan, search)
+
+
+def _describe_stops(plan: PlanRecord, search: TuningRecord) -> str:
+    """Return the note on the trials that were stopped early, and on what this has saved."""
+    trial_count = len(search.runs_by_trial)
+    if not search.stopped:
+        stops_text = f"none of {format_count(trial_count, 'trial')} was stopped early"
+    else:
+        verb = "was" if len(search.stopped) == 1 else "were"
+        counts = Counter(trial.text for trial in sorted(search.stopped, key=_stop_order))
+        counts_text = ", ".join(f"{count} {text}" for text, count in counts.items())
+        stops_text = (
+            f"{len(search.stopped)} of {format_count(trial_count, 'trial')} {verb} stopped early "
+            f"({counts_text})"
+        )
+        epochs = plan.scenario_epochs.get(search.scenario, plan.epochs)
+        left_out = sum(
+            (search.seeds - trial.run_count) * epochs
+            + (0 if trial.epoch is None else epochs - trial.epoch)
+            for trial in search.stopped
+        )
+        share = 1 - left_out / (trial_count * search.seeds * epochs)
+        stops_text += (
+            f", so that the search needed {100 * share:.0f} % of the epochs of whole trials; only "
+            "whole trials become candidates"
+        )
+    return f"{search.method_title}: {stops_text}. Rule: {search.scheduler}."
+
+
+def _stop_order(trial: StoppedTrialRecord) -> int:
+    return trial.run_count if trial.epoch is None else trial.epoch
 
 
 def _history_notes(plan: PlanRecord) -> Iterator[str]:

@@ -26,6 +26,8 @@ from search_spaces.resolve import (
     reference_of,
     resolve,
 )
+from search_spaces.rungs import grace_on, least_seed_count
+from search_spaces.schedulers import THRESHOLD
 from search_spaces.schema import MAX_SEED_COUNT
 from trainables.backbones import backbone_of
 from trainables.datasets import source_of
@@ -82,6 +84,7 @@ def check_study(study: Study, *, allow_unused_overrides: bool = False) -> None:
     _check_methods(study, source)
     check_grid(study)
     _check_seeds(study)
+    _check_scheduler(study)
     _check_resources(study)
     _check_subset(study)
     _check_samples(study, source)
@@ -235,6 +238,32 @@ def _check_cross(study: Study, cross: CrossSettings) -> None:
         f"{len(cross.seeds)} seeds of {len(cross.axes)} axes have {run_count:,} combinations: at "
         f"most {MAX_SEED_COUNT:,} are possible",
         when=run_count > MAX_SEED_COUNT,
+    )
+
+
+def _check_scheduler(study: Study) -> None:
+    """Check that trials can be compared early: after epochs of one run, or after seeds."""
+    scheduler, seed_count = study.search.scheduler, len(study.search.seeds)
+    if not study.tune or scheduler.kind == "none":
+        return
+    if scheduler.compares_epochs:
+        _refuse(
+            "search.scheduler",
+            f"{scheduler.kind} stops the run of a trial, and with {seed_count} seeds in "
+            "search.seeds a trial has several: use wilcoxon, which compares seeds, or one seed",
+            when=seed_count > 1,
+        )
+        for method in study.tune:
+            for scenario in study.search_scenarios:
+                grace_on(study, method, scenario)
+        return
+    threshold = scheduler.settings.number(THRESHOLD)
+    least_count = least_seed_count(threshold)
+    _refuse(
+        "search.scheduler",
+        f"wilcoxon compares trials on the same seeds, and with threshold {threshold:g} it needs "
+        f"{least_count} of them before it can leave one out: search.seeds has {seed_count}",
+        when=seed_count < least_count,
     )
 
 

@@ -26,6 +26,8 @@ from search_spaces.resolve import (
     shared_training_settings,
     study_hyperparameters,
 )
+from search_spaces.rungs import GRACE_PATH, grace_on
+from search_spaces.schedulers import GRACE
 from search_spaces.schema import Study
 from search_spaces.spaces import spaces_yaml_values
 from trainables.run.recipe import Recipe
@@ -45,6 +47,9 @@ _RECIPE_ADAPTER = TypeAdapter(Recipe)
 
 SCHEDULE_SOURCE = "by the schedule"
 """Source text of a protocol that follows from the schedule, since the study states none."""
+
+GRACE_SOURCE = "the shortest after which all compared epochs show the searched values in full"
+"""Source text of a grace period, which follows from the method, since the study states none."""
 
 _RESOLVED_KEYS = {
     *("recipe", "hyperparameters", "reference", "recipes", "overrides", "posterior"),
@@ -77,6 +82,19 @@ def export_study(study: Study) -> tuple[YamlTree, SourcesByKeyPath]:
         method: spaces_yaml_values(study.space_of(method))
         for method in [*study.tune, *study.search.space]
     }
+    scheduler = study.search.scheduler
+    graces = {
+        grace_on(study, method, scenario)
+        for method in study.tune
+        for scenario in study.search_scenarios
+        if scheduler.compares_epochs
+    }
+    if scheduler.kind != "none":
+        sources[(*GRACE_PATH[:-1], "kind")] = GRACE_PATH[:-1]  # which may be a name alone
+    if len(graces) == 1:
+        study_values["search"]["scheduler"][GRACE] = graces.pop()
+        if GRACE not in scheduler.settings:
+            sources[GRACE_PATH] = GRACE_SOURCE
     if study.tune:
         study_values["search"]["scenario"] = study.search.scenario or study.scenarios[0]
     protocol_keys = {protocol_on(study, scenario).key for scenario in study.scenarios}

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from search_spaces.fields import Architecture, has_neutral_value
 from search_spaces.resolve import ResolvedMethod, posterior_recipe, reference_of, resolve
+from search_spaces.rungs import stopping_identity
 from trainables.backbones import backbone_of
 from trainables.extensions import code_hashes
 from trainables.methods import method_of
@@ -32,7 +33,10 @@ RESOLVED_KEYS = (
 
 EXCLUDED_KEYS_BY_SECTION: Mapping[str, tuple[str, ...]] = {
     "study": ("title", "deviations", "diagnostics", "keep", *RESOLVED_KEYS),
-    "search": ("trials", "scenario", "scope", "space", "protocol", "cycles", "seeds"),
+    "search": (
+        *("trials", "scenario", "scope", "space", "protocol", "cycles", "seeds"),
+        "scheduler",
+    ),
     "select": ("candidates", "seeds"),
     "confirm": ("seeds", "cross"),
     "resources": ("gpus", "runs_per_gpu"),
@@ -77,6 +81,7 @@ def study_identity(study: Study) -> dict[str, Any]:
                     name: identity_of(space) for name, space in study.space_of(method).items()
                 },
                 "reference": dict(reference_of(study, method) or {}),
+                **_stopping_identity(study, method),
             }
             for method in study.tune
         },
@@ -89,6 +94,12 @@ def study_identity(study: Study) -> dict[str, Any]:
         },
         "posterior": _posterior_identity(study),
     }
+
+
+def _stopping_identity(study: Study, method: str) -> dict[str, Any]:
+    """Return the rules that stop trials of a method early, by the searched scenario."""
+    rules = {name: stopping_identity(study, method, name) for name in study.search_scenarios}
+    return {"stopping": rules} if any(rules.values()) else {}
 
 
 def study_code_hashes(study: Study) -> dict[str, str]:

@@ -27,6 +27,7 @@ from search_spaces.fields import (
 )
 from search_spaces.partial_recipe import PartialRecipe, RecipeField
 from search_spaces.scaling import TrainingLength
+from search_spaces.schedulers import Scheduler, SchedulerField
 from search_spaces.spaces import SpacesField
 from trainables.methods import method_of
 from trainables.methods.published import EpochSelection
@@ -196,6 +197,7 @@ class SearchSettings(BaseModel, frozen=True, extra="forbid"):
             stands for as many values at equal distances.
         lag: number of trials that may run at a time. Trial n is proposed when the trials up to
             n - lag have ended, from their results.
+        scheduler: rule that stops trials early; "none" trains every trial whole.
     """
 
     scenario: str | None = None
@@ -209,6 +211,7 @@ class SearchSettings(BaseModel, frozen=True, extra="forbid"):
     sampler: SamplerName = field_added_later("tpe")
     grid: Mapping[str, Mapping[str, GridAxisField]] = field_added_later({})
     lag: Annotated[int, Field(ge=1, le=10_000)] = field_added_later(4)
+    scheduler: SchedulerField = field_added_later(Scheduler())
 
 
 class SelectSettings(BaseModel, frozen=True, extra="forbid"):

@@ -227,6 +227,7 @@ CROSS_MODULE = {
     "orchestrator/test_random_kills",
     "orchestrator/test_repeatable_search",
     "orchestrator/test_slurm_end_to_end",
+    "orchestrator/test_stopped_trials",
     "orchestrator/test_sweep_end_to_end",
     "orchestrator/test_varied_values",
     "search_spaces/test_limits",

@@ -172,7 +172,7 @@ def check_searches(locations: Locations) -> Iterator[Check]:
     unrecorded = [
         trial
         for trial in trials
-        if trial.state.name == "COMPLETE"
+        if trial.state.name in ("COMPLETE", "PRUNED")
         if not all(
             (Record(home.path, digest).folder / "result.json").exists()
             for digest in trial.user_attrs.get(DIGESTS_ATTRIBUTE, ())
@@ -182,11 +182,11 @@ def check_searches(locations: Locations) -> Iterator[Check]:
         yield Check(
             name,
             "warning",
-            f"trials: {text}; the runs of {len(unrecorded)} complete trials have no record",
+            f"trials: {text}; the runs of {len(unrecorded)} trials have no record",
             "type the command of their sweep again, which trains them again",
         )
     else:
-        yield Check(name, "ok", f"trials: {text or 'none'}; every complete one has a record")
+        yield Check(name, "ok", f"trials: {text or 'none'}; every one that has ended has a record")
 
 
 def check_tracking(locations: Locations) -> Check:

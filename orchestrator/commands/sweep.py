@@ -211,7 +211,8 @@ def _describe_cleaning(cleaning: Cleaning) -> str:
     if left_count:
         text += (
             f"; {format_count(left_count, 'run')} outside the table keep theirs, since another "
-            "sweep, `train` or another run uses them"
+            "sweep, `train` or another run uses them, or since they were stopped early and can be "
+            "continued"
         )
     return text
 
@@ -392,7 +393,10 @@ def _print_finished_sweep(
     page_path = archive.folder / PAGE_FILE
     sweep = recorded.sweep
     has_page = page_path.exists() and page_path.stat().st_size > 0
-    if sweep is None or sweep.run_phases.keys() - finished.run_digests or not has_page:
+    if sweep is None or not has_page:
+        return False
+    written_digests = finished.run_digests | (finished.stopped_digests & sweep.stopped_digests)
+    if sweep.run_phases.keys() - written_digests:
         return False
     current_plan = plan_record(sweep, loaded_plan.loaded_study, study_flags)
     try:

@@ -99,7 +99,7 @@ def _iter_histories(home: Home) -> Iterator[HistoryRecord]:
 def _iter_trials(home: Home, plan: PlanRecord) -> Iterator[HistoryTrial]:
     """Yield the complete trials of a sweep whose runs are all recorded."""
     for search in plan.searches:
-        for digests in search.runs_by_trial:
+        for digests in search.runs_by_whole_trial:
             results = [Record(home.path, digest).read_result() for digest in digests]
             recorded = [result for result in results if result is not None and result.is_final]
             if recorded and len(recorded) == len(digests):

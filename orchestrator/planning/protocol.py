@@ -7,10 +7,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from trainables.run.metrics import VAL_ACCURACY
-from trainables.run.result import RunResult, Status
+from trainables.run.result import RunResult, Status, mean_over_epochs
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from trainables.run.protocols import Protocol
+    from trainables.run.recipe import Recipe
+    from trainables.training.job import Row
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,3 +48,37 @@ class HeldOutAccuracy:
         return (
             mean if mean is not None and result.status is Status.FINISHED else 1 / self.class_count
         )
+
+    def steps(self, rows: Sequence[Row], recipe: Recipe, epochs: Iterable[int]) -> dict[int, float]:
+        """Return the objective that a run would have if it ended after some of its epochs.
+
+        Epochs that the run has not reached are left out.
+
+        Args:
+            rows: metrics after each epoch so far.
+            recipe: recipe of the run.
+            epochs: numbers of the epochs.
+        """
+        reached_epoch = rows[-1]["epoch"] if rows else 0
+        means = {
+            epoch: mean_over_epochs(
+                rows, VAL_ACCURACY, self.protocol.averaged_epochs(recipe, epoch)
+            )
+            for epoch in epochs
+            if epoch <= reached_epoch
+        }
+        return {epoch: mean for epoch, mean in means.items() if mean is not None}
+
+    def steps_of(self, result: RunResult, epochs: Iterable[int]) -> dict[int, float]:
+        """Return the objective that a run would have had if it had ended after some of its epochs.
+
+        A diverged run has the objective of guessing from its divergence on.
+
+        Args:
+            result: result of the run.
+            epochs: numbers of the epochs.
+        """
+        steps = self.steps(result.trace, result.spec.recipe, epochs)
+        if result.status is not Status.DIVERGED:
+            return steps
+        return {epoch: steps.get(epoch, 1 / self.class_count) for epoch in epochs}

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.planning.sizes import NetworkKey, network_key, phase_sizes
 from search_spaces.resolve import matched_recipe, protocol_on
+from search_spaces.rungs import grace_on
 from trainables.backbones import backbone_of
 from trainables.errors import DataError, FieldError, StudyError
 from trainables.run.protocols import HeldOutCycleEnds
@@ -315,6 +316,12 @@ def _shorten(study_flags: StudyFlags, epochs: int) -> StudyFlags:
         for scenario in study.scenarios
         if isinstance(protocol_on(study, scenario), HeldOutCycleEnds)
     ]
-    # Without cycles, only the last epoch is evaluated.
-    evaluate_every = math.gcd(*periods) or epochs
+    graces = [
+        grace_on(study, method, scenario)
+        for method in study.tune
+        for scenario in study.search_scenarios
+        if study.search.scheduler.compares_epochs
+    ]
+    # With neither, only the last epoch is evaluated.
+    evaluate_every = math.gcd(*periods, *graces) or epochs
     return _with_values(shortened, f"recipe.evaluate_every={evaluate_every}")

@@ -199,7 +199,13 @@ def phase_sizes(plan: Plan) -> tuple[PhaseSize, ...]:
 def max_concurrent_search_runs(plan: Plan) -> int:
     """Return the largest number of runs of the search phase at a time, of all searches."""
     settings = plan.study.search
-    return min(settings.lag, settings.trials) * len(settings.seeds) * len(plan.searches)
+    return min(settings.lag, settings.trials) * max_concurrent_trial_runs(plan) * len(plan.searches)
+
+
+def max_concurrent_trial_runs(plan: Plan) -> int:
+    """Return the largest number of runs of one trial at a time: one where seeds are compared."""
+    settings = plan.study.search
+    return 1 if settings.scheduler.kind == "wilcoxon" else len(settings.seeds)
 
 
 def _confirm_seeds_text(study: Study) -> str:

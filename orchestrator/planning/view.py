@@ -15,11 +15,17 @@ from orchestrator.output import facts_table, headed_table
 from orchestrator.planning.cost import MachineCost, format_duration, format_size
 from orchestrator.planning.history import other_starts
 from orchestrator.planning.plan import Plan
-from orchestrator.planning.sizes import PhaseSize, max_concurrent_search_runs, phase_sizes
+from orchestrator.planning.sizes import (
+    PhaseSize,
+    max_concurrent_search_runs,
+    max_concurrent_trial_runs,
+    phase_sizes,
+)
 from reports.store import mask_password
 from reports.words import format_count, format_extension, format_space, format_values, in_order
 from search_spaces.identity import study_code_hashes
 from search_spaces.resolve import matched_recipe
+from search_spaces.rungs import describe_scheduler
 from search_spaces.scaling import describe_cut_cycle
 from search_spaces.schema import SAMPLER_TITLES
 from trainables.backbones import backbone_of
@@ -152,6 +158,9 @@ def _facts(
             if reference_source:
                 reference_text += f" ({reference_source})"
             facts.append(("first trial", reference_text))
+        if scheduler_text := describe_scheduler(study, search.method, search.scenario):
+            text = f"{scheduler_text}; runs and time of the search are the most that it may take"
+            facts.append(("stopped early", text))
     if plan.searches:
         facts += [("proposed by", _sampler_text(plan)), *_history_facts(plan, locations.home)]
         facts += _idle_slots(plan, cost)
@@ -224,7 +233,7 @@ def _idle_slots(plan: Plan, cost: MachineCost) -> list[tuple[str, str]]:
     """Return the line on the slots that the lag of the search leaves idle, if there are any."""
     settings, slots = plan.study.search, cost.max_concurrent_runs
     run_count = max_concurrent_search_runs(plan)
-    run_count_per_lag = len(settings.seeds) * len(plan.searches)
+    run_count_per_lag = max_concurrent_trial_runs(plan) * len(plan.searches)
     needed_lag = min(math.ceil(slots / run_count_per_lag), settings.trials)
     if slots <= run_count or needed_lag <= settings.lag:
         return []

@@ -64,6 +64,7 @@ class SearchRules:
             n - lag have ended.
         reference: values of the first trial; None if the sampler chooses them.
         history: complete trials of an earlier sweep that the sampler learns from.
+        stopping: rule that stops trials early, as JSON values; empty for none.
     """
 
     spaces: Mapping[str, AnySpace]
@@ -72,6 +73,7 @@ class SearchRules:
     lag: int
     reference: Values | None = None
     history: Sequence[Trial] = ()
+    stopping: Mapping[str, Any] = field(default_factory=dict)
 
     def identity(self) -> dict[str, Any]:
         """Return the values that enter the digest of a search, as JSON values."""
@@ -83,6 +85,7 @@ class SearchRules:
             "lag": self.lag,
             "reference": self.reference,
             **({"history": history} if history else {}),
+            **({"stopping": dict(self.stopping)} if self.stopping else {}),
         }
 
 
@@ -199,9 +202,10 @@ class Search:
         rules = self.rules
         if number == 0 and rules.reference is not None:
             return dict(rules.reference)
+        pending = range(max(0, number - rules.lag + 1), number)
         known_trials = [
-            trial if trial.number <= number - rules.lag else Trial(trial.number, trial.values)
-            for trial in map(self.trials.__getitem__, range(number))
+            *self.trials_before(number),
+            *(Trial(each, self.trials[each].values) for each in pending),
         ]
         request = Request(
             rules.spaces,
@@ -214,6 +218,10 @@ class Search:
         if rules.reference and values == round_values(rules.reference, rules.spaces):
             return dict(rules.reference)
         return values
+
+    def trials_before(self, number: int) -> list[Trial]:
+        """Return the earlier trials on whose results a trial depends: those up to number - lag."""
+        return [self.trials[each] for each in range(number - self.rules.lag + 1)]
 
     def _start(self, trial: Trial) -> Trial:
         """Write a trial to the database unless it is open there, and return the open trial.
@@ -281,10 +289,17 @@ class Search:
         return self._count_ended() >= self.trial_count
 
     @property
+    def measured_trials(self) -> list[Trial]:
+        """Trials that have ended with an objective, in the order of their numbers."""
+        trials = sorted(self.trials.values(), key=lambda trial: trial.number)
+        return [
+            trial for trial in trials if trial.state in (TrialState.COMPLETE, TrialState.STOPPED)
+        ]
+
+    @property
     def completed_trials(self) -> list[Trial]:
         """Complete trials in the order of their numbers."""
-        trials = sorted(self.trials.values(), key=lambda trial: trial.number)
-        return [trial for trial in trials if trial.state is TrialState.COMPLETE]
+        return [trial for trial in self.measured_trials if trial.state is TrialState.COMPLETE]
 
     def check_labels(self, seed: int, sha256: str) -> None:
         """Check that a run was trained on the same noisy labels as the earlier ones of its seed.

@@ -141,6 +141,8 @@ class Sweep:
         ended_run_counts: number of runs that have ended in each phase, including recorded runs.
         run_phases: phase in which each ended run is counted, by digest of the run.
         failed_runs: runs that could not be carried out.
+        stopped_digests: digests of the runs whose records end before their last epoch, since their
+            trials were stopped early.
     """
 
     def __init__(
@@ -168,6 +170,7 @@ class Sweep:
         self._on_result: Callable[[Task, RunResult], None] = lambda _task, _result: None
         self.ended_run_counts = dict.fromkeys(Phase, 0)
         self.failed_runs: list[FailedRun] = []
+        self.stopped_digests: set[str] = set()
         self.cells: list[Cell] = []
         self._next_task: Task | None = None
         self._queue = TaskQueue()
@@ -190,16 +193,20 @@ class Sweep:
         """
         self._on_result = on_result
         for tuning in self.tunings:
-            for task, result in tuning.resume(self._final_result):
+            for task, result in tuning.resume(self._recorded_result):
                 self._count_needed_runs(task)
-                self._count_task(task)
+                self._count_task(task, result)
                 on_result(task, result)
         self._next_task = self.next()
         return sum(self.ended_run_counts.values())
 
+    def _recorded_result(self, spec: RunSpec) -> RunResult | None:
+        """Return the recorded result of a run, which it may have left before its last epoch."""
+        return Record(self._home, spec.digest).read_result()
+
     def _final_result(self, spec: RunSpec) -> RunResult | None:
         """Return the recorded result of a run; None if no final result is recorded."""
-        result = Record(self._home, spec.digest).read_result()
+        result = self._recorded_result(spec)
         return result if result is not None and result.is_final else None
 
     def next(self) -> Task | None:
@@ -260,11 +267,15 @@ class Sweep:
                 continue
             if (result := self._final_result(spec)) is not None:
                 need_task = _need_task(spec, task)
-                self._count_task(need_task)
+                self._count_task(need_task, result)
                 self._on_result(need_task, result)
 
-    def _count_task(self, task: Task) -> None:
+    def _count_task(self, task: Task, result: RunResult) -> None:
         """Count the ended run of a task in the phase of the task."""
+        if result.status is Status.STOPPED:
+            self.stopped_digests.add(result.digest)
+        else:
+            self.stopped_digests.discard(result.digest)
         is_trial = task.phase is Phase.SEARCH and not task.is_need
         # Two trials may have the same values; both count towards the target number of trials.
         if is_trial and task.spec.digest in self.run_phases:
@@ -385,7 +396,7 @@ class Sweep:
         task.on_end(None if is_out_of_memory else result, reason)
         dependents = self._queue.mark_ended(spec.digest)
         if result is not None:
-            self._count_task(task)
+            self._count_task(task, result)
             self._on_result(task, result)
         if result is None or is_out_of_memory:
             log_path = Record(self._home, spec.digest).log_path

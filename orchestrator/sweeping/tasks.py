@@ -108,6 +108,7 @@ class SeedGroup:
         values: values of the searched hyperparameters.
         phase: phase of the sweep: select or confirm.
         settled_specs: specs of those runs whose recorded result need not be read.
+        in_turn: whether a run starts only after the previous one has ended.
         results: results of the runs that have ended, by digest.
         failure_reasons: reason of each run that could not be carried out.
     """
@@ -116,6 +117,7 @@ class SeedGroup:
     values: Values
     phase: Phase
     settled_specs: Sequence[RunSpec] = ()
+    in_turn: bool = False
     results: dict[str, RunResult] = field(default_factory=dict)
     failure_reasons: list[str] = field(default_factory=list)
     _pending: deque[RunSpec] = field(init=False)
@@ -127,8 +129,11 @@ class SeedGroup:
     @property
     def done(self) -> bool:
         """Whether every run has ended or could not be carried out."""
-        ended_count = len(self.settled_specs) + len(self.results) + len(self.failure_reasons)
-        return ended_count == len(self.specs)
+        return self._ended_count == len(self.specs)
+
+    @property
+    def _ended_count(self) -> int:
+        return len(self.settled_specs) + len(self.results) + len(self.failure_reasons)
 
     def tasks(self) -> Iterator[Task]:
         """Yield the tasks of the runs that were not yielded by an earlier call.
@@ -136,8 +141,15 @@ class SeedGroup:
         Settled runs have no task.
         """
         while self._pending:
+            if self.in_turn and self._ended_count + len(self._pending) < len(self.specs):
+                return
             spec = self._pending.popleft()
             yield Task(spec, self.phase, self.values, partial(self._add_result, spec))
+
+    def leave_out_rest(self) -> None:
+        """Remove the runs whose tasks were not yielded yet."""
+        del self.specs[len(self.specs) - len(self._pending) :]
+        self._pending.clear()
 
     def _add_result(self, spec: RunSpec, result: RunResult | None, reason: str) -> None:
         if result is None:

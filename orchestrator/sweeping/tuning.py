@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from statistics import fmean
 from typing import TYPE_CHECKING
 
+from orchestrator.sweeping.early_stopping import find_stop, stopping_rule
 from orchestrator.sweeping.samplers import sampler_of
 from orchestrator.sweeping.search import Search, SearchRules, search_digest
 from orchestrator.sweeping.selection import Candidate, choose_candidate, select_candidates
-from orchestrator.sweeping.tasks import SeedGroup, Task
+from orchestrator.sweeping.tasks import Answer, SeedGroup, Task
 from orchestrator.sweeping.trials import Trial, TrialState
+from search_spaces.rungs import stopping_identity
 from search_spaces.schema import Phase
 from trainables.errors import NalError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     import optuna
 
     from orchestrator.planning.plan import Plan, TuningPlan, Values
     from orchestrator.sweeping.search_storage import Patience
+    from trainables.run.recipe import Recipe
     from trainables.run.result import RunResult
     from trainables.run.spec import RunSpec
+    from trainables.training.job import Row
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,12 +36,31 @@ class OpenTrial:
     """A trial whose runs are to be carried out.
 
     Attributes:
-        trial: the trial. It is COMPLETE if only the records of its runs are missing.
+        trial: the trial. It is COMPLETE or STOPPED if only records of its runs are missing.
         runs: its runs, one for each seed of the search.
+        earlier: earlier trials by whose results the trial may be stopped.
+        rows: metrics after each epoch so far of its only run, if the rule compares epochs.
     """
 
     trial: Trial
     runs: SeedGroup
+    earlier: Sequence[Trial]
+    rows: list[Row] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class TrialRuns:
+    """Recorded runs of a trial that has ended.
+
+    Attributes:
+        digests: digests of the runs, in the order of the search's seeds.
+        epoch: epoch after which its only run was stopped; None if no run was.
+        is_stopped: whether the trial was stopped early.
+    """
+
+    digests: list[str]
+    epoch: int | None
+    is_stopped: bool
 
 
 class Tuning:
@@ -49,6 +72,9 @@ class Tuning:
         space: search space by name of hyperparameter.
         search: state of the search phase.
         reference: hyperparameter values of the method's paper; None if they are unknown.
+        trial_runs: runs of the trials that have ended, by the number of the trial.
+        left_out_count: number of runs that are not carried out, since their trial was stopped on an
+            earlier seed.
         candidates: each candidate with its runs on fresh seeds; empty until the search is done.
         chosen_values: values of the best candidate; None until the select phase is done.
         failure_reasons: reason of each run of a trial that could not be carried out.
@@ -77,8 +103,10 @@ class Tuning:
         rules = search_rules(sweep_plan, plan)
         self.space = rules.spaces
         self.reference = rules.reference
+        self._stopping = stopping_rule(sweep_plan.study, plan.method, plan.scenario)
         self._open_trials: list[OpenTrial] = []
-        self._digests_by_trial: dict[int, list[str]] = {}
+        self.trial_runs: dict[int, TrialRuns] = {}
+        self.left_out_count = 0
         self.candidates: list[tuple[Candidate, SeedGroup]] = []
         self.chosen_values: Values | None = None
         self.failure_reasons: list[str] = []
@@ -94,60 +122,116 @@ class Tuning:
     def resume(
         self, recorded_result: Callable[[RunSpec], RunResult | None]
     ) -> Iterator[tuple[Task, RunResult]]:
-        """Continue the search of an interrupted sweep, and yield the runs of its complete trials.
+        """Continue the search of an interrupted sweep, and yield the runs of its ended trials.
 
-        If a run of a complete trial has no record, since it was removed, the trial is not yielded.
+        If a run of an ended trial has no record, since it was removed, the trial is not yielded.
         Its objective stays in the search, and `tasks` yields its runs again.
 
         Args:
             recorded_result: function from the spec of a run to the recorded result, or to None if
-                the run has not ended.
+                the run has none.
 
         Yields:
             Task and result of each run.
         """
-        for trial in self.search.completed_trials:
+        for trial in self.search.measured_trials:
             opened = self._open(trial)
             results = [recorded_result(spec) for spec in opened.runs.specs]
-            recorded = [result for result in results if result is not None]
+            recorded = [
+                result
+                for result in results
+                if result is not None and self._is_whole(opened, result)
+            ]
             if len(recorded) < len(results):
                 self._open_trials.append(opened)
                 continue
             for task, result in zip(self._tasks_of(opened), recorded, strict=True):
                 self._check_labels(result)
                 yield replace(task, on_end=lambda _result, _reason: None), result
-            self._add_trial(trial, [result.digest for result in recorded])
+            self._add_trial(opened, trial)
 
     def _open(self, trial: Trial) -> OpenTrial:
         """Return a trial with its runs, none of which has ended."""
         specs = _trial_specs(self._sweep_plan, self.plan, trial.values)
-        return OpenTrial(trial, SeedGroup(specs, trial.values, Phase.SEARCH))
+        compares_seeds = self._stopping.compares_seeds
+        in_turn = compares_seeds and trial.state is TrialState.RUNNING
+        if compares_seeds and trial.state is TrialState.STOPPED:
+            specs = specs[: len(trial.steps)]
+        runs = SeedGroup(specs, trial.values, Phase.SEARCH, in_turn=in_turn)
+        self._count_left_out(runs)
+        return OpenTrial(trial, runs, self.search.trials_before(trial.number))
+
+    def _count_left_out(self, runs: SeedGroup) -> None:
+        """Count the seeds on which a trial is not trained."""
+        self.left_out_count += len(self._sweep_plan.study.search.seeds) - len(runs.specs)
 
     def _tasks_of(self, opened: OpenTrial) -> Iterator[Task]:
         """Yield the tasks of a trial that were not yielded by an earlier call."""
         for task in opened.runs.tasks():
-            yield replace(task, on_end=partial(self._end_run, opened, task.on_end))
+            yield replace(
+                task,
+                on_end=partial(self._end_run, opened, task.on_end),
+                stops_after=self._rungs_of(opened.trial),
+                on_report=partial(self._answer, opened, task.spec.recipe),
+            )
+
+    def _rungs_of(self, trial: Trial) -> tuple[int, ...]:
+        """Return the epochs after which the run of a trial may be stopped."""
+        if self._stopping.compares_seeds or trial.state is TrialState.COMPLETE:
+            return ()
+        return self._stopping.steps_of(trial.number)
+
+    def _answer(self, opened: OpenTrial, recipe: Recipe, rows: Sequence[Row]) -> Answer:
+        """Return whether the run of a trial goes on after the epochs of some new rows."""
+        rungs = self._rungs_of(opened.trial)
+        if not rungs:
+            return Answer.CONTINUE
+        opened.rows.extend(rows)
+        steps = self.objective.steps(opened.rows, recipe, rungs)
+        return Answer.CONTINUE if self._find_stop(opened, steps) is None else Answer.STOP
+
+    def _find_stop(self, opened: OpenTrial, steps: Mapping[int, float]) -> int | None:
+        """Return the step after which a trial is stopped; None if it is not stopped so far.
+
+        Args:
+            opened: the trial.
+            steps: objective after each step so far.
+        """
+        trial = opened.trial
+        if trial.state is TrialState.RUNNING:
+            return find_stop(self._stopping, trial.number, steps, opened.earlier)
+        last_step = max(trial.steps, default=None)
+        is_reached = trial.state is TrialState.STOPPED and last_step in steps
+        return last_step if is_reached else None
+
+    def _is_whole(self, opened: OpenTrial, result: RunResult) -> bool:
+        """Return whether the run of a trial has ended, or goes as far as the trial does."""
+        if result.is_final:
+            return True
+        steps = self.objective.steps_of(result, self._rungs_of(opened.trial))
+        return self._find_stop(opened, steps) is not None
 
     def _check_labels(self, result: RunResult) -> None:
         """Check that a run of the search was trained on the noisy labels of its seed."""
         seed = result.spec.seeds.base_seed(self._sweep_plan.study.fixed_seeds)
         self.search.check_labels(seed, result.labels.sha256)
 
-    def _add_trial(self, trial: Trial, digests: list[str]) -> None:
-        """Count a complete trial, whose runs are recorded."""
-        self._digests_by_trial[trial.number] = digests
-        objective = trial.objective
+    def _add_trial(self, opened: OpenTrial, trial: Trial) -> None:
+        """Count a trial that has ended, and whose runs are recorded."""
+        is_stopped = trial.state is TrialState.STOPPED
+        self.trial_runs[trial.number] = TrialRuns(
+            [spec.digest for spec in opened.runs.specs],
+            max(trial.steps) if is_stopped and not self._stopping.compares_seeds else None,
+            is_stopped=is_stopped,
+        )
+        objective = None if is_stopped else trial.objective
         if objective is not None and (self.best_trial is None or objective > self.best_trial[0]):
             self.best_trial = (objective, trial.values)
 
     @property
     def trial_digests(self) -> list[str]:
-        """Digests of the runs of complete trials, in the order of the trials."""
-        return [
-            digest
-            for number in sorted(self._digests_by_trial)
-            for digest in self._digests_by_trial[number]
-        ]
+        """Digests of the runs of trials that have ended, in the order of the trials."""
+        return [digest for _, runs in sorted(self.trial_runs.items()) for digest in runs.digests]
 
     def tasks(self) -> Iterator[Task]:
         """Yield the tasks of trials and candidates that need not wait for other runs."""
@@ -176,22 +260,63 @@ class Tuning:
         reason: str,
     ) -> None:
         """Process the end of a run of a trial, and of the trial with its last run."""
+        if result is not None and not self._is_whole(opened, result):
+            reason, result = f"the run was stopped {result.reason}", None
         if result is not None:
             self._check_labels(result)
         add_result(result, reason)
-        runs, trial = opened.runs, opened.trial
+        runs = opened.runs
+        steps = self._steps_of(opened)
+        stop = self._find_stop(opened, steps)
+        if runs.in_turn and (stop is not None or runs.failure_reasons):
+            runs.leave_out_rest()
+            self._count_left_out(runs)
         if not runs.done:
             return
         self._open_trials.remove(opened)
         self.failure_reasons += runs.failure_reasons
+        trial = opened.trial
         if trial.state is TrialState.RUNNING:
-            trial = replace(trial, state=TrialState.FAILED)
-            if not runs.failure_reasons:
-                objective = fmean(map(self.objective.compute, runs.results.values()))
-                trial = replace(trial, state=TrialState.COMPLETE, objective=objective)
+            trial = self._ended(opened, steps, stop)
             self.search.end(trial, [spec.digest for spec in runs.specs])
         if not runs.failure_reasons:
-            self._add_trial(trial, [spec.digest for spec in runs.specs])
+            self._add_trial(opened, trial)
+
+    def _steps_of(self, opened: OpenTrial) -> dict[int, float]:
+        """Return the objective of a trial after each step, from the results of its runs so far."""
+        runs = opened.runs
+        results = {
+            position: runs.results[spec.digest]
+            for position, spec in enumerate(runs.specs)
+            if spec.digest in runs.results
+        }
+        if self._stopping.compares_seeds:
+            return {
+                position: self.objective.compute(result) for position, result in results.items()
+            }
+        rungs = self._rungs_of(opened.trial)
+        return self.objective.steps_of(results[0], rungs) if rungs and results else {}
+
+    def _ended(self, opened: OpenTrial, steps: Mapping[int, float], stop: int | None) -> Trial:
+        """Return a trial, all of whose runs have ended, with its final state.
+
+        Args:
+            opened: the trial.
+            steps: objective after each step.
+            stop: step after which the trial is stopped; None if it is not.
+        """
+        trial, runs = opened.trial, opened.runs
+        if runs.failure_reasons:
+            return replace(trial, state=TrialState.FAILED)
+        if stop is not None:
+            return replace(
+                trial,
+                state=TrialState.STOPPED,
+                objective=steps[stop],
+                steps={step: value for step, value in steps.items() if step <= stop},
+            )
+        objective = fmean(map(self.objective.compute, runs.results.values()))
+        return replace(trial, state=TrialState.COMPLETE, objective=objective, steps=steps)
 
     def _start_select_phase(self) -> None:
         study = self._sweep_plan.study
@@ -289,6 +414,7 @@ def search_rules(sweep_plan: Plan, plan: TuningPlan) -> SearchRules:
             Trial(number, trial.values, TrialState.COMPLETE, trial.objective)
             for number, trial in enumerate(earlier_trials)
         ],
+        stopping=stopping_identity(study, plan.method, plan.scenario),
     )
 
 

@@ -34,8 +34,9 @@ def delete_unused_checkpoints(home: Home, sweep_digest: str) -> Cleaning:
     """Delete the checkpoints of a finished sweep's runs that are not in its table.
 
     The results, curves and diagnostics of the runs stay. Checkpoints stay of runs that have not
-    ended, that another sweep or a command uses, and that any other run needs. The home folder must
-    be locked by `Home.not_in_use`.
+    ended, that were stopped early, so that a later sweep can continue them, that another sweep or a
+    command uses, and that any other run needs. The home folder must be locked by
+    `Home.not_in_use`.
 
     Args:
         home: home folder.

@@ -13,6 +13,7 @@ from reports.database_reader import write_tag
 from reports.store import translate_database_errors
 from reports.stored_runs import ENDED_STATUSES, RESUMABLE_STATUSES, open_reader
 from trainables.databases import database_path
+from trainables.run.result import Status
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,10 +30,12 @@ class FinishedSweep:
         run_id: ID of the MLflow run that represents the sweep.
         run_digests: digests of its training runs whose final result is in the store, and of which
             the home folder has a record, which was not read.
+        stopped_digests: digests of its training runs that are in the store as stopped early.
     """
 
     run_id: str
     run_digests: frozenset[str]
+    stopped_digests: frozenset[str]
 
     def mark_started(self, uri: str) -> None:
         """Make the sweep the latest one of its store, as its command was typed again.
@@ -83,9 +86,17 @@ def find_finished_sweep(uri: str, sweep_digest: str, home_dir: Path) -> Finished
     sweep_runs = by_kind["sweep"]
     if len(sweep_runs) != 1 or sweep_runs[0].status != "FINISHED" or has_doubles(runs):
         return None
+    ended_runs = [run for run in by_kind["run"] if run.status in ENDED_STATUSES]
     final_digests = {
         run.tags["nal.digest"]
-        for run in by_kind["run"]
-        if run.status in ENDED_STATUSES and run.tags["nal.status"] not in RESUMABLE_STATUSES
+        for run in ended_runs
+        if run.tags["nal.status"] not in RESUMABLE_STATUSES
     }
-    return FinishedSweep(sweep_runs[0].run_id, frozenset(final_digests & recorded_digests))
+    stopped_digests = {
+        run.tags["nal.digest"] for run in ended_runs if run.tags["nal.status"] == Status.STOPPED
+    }
+    return FinishedSweep(
+        sweep_runs[0].run_id,
+        frozenset(final_digests & recorded_digests),
+        frozenset(stopped_digests),
+    )

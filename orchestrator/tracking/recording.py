@@ -13,6 +13,7 @@ from reports.plan_record import (
     PlanRecord,
     ReferenceRecord,
     SettingValue,
+    StoppedTrialRecord,
     TuningRecord,
 )
 from search_spaces.deviations import applicable_deviations
@@ -24,6 +25,7 @@ from search_spaces.resolve import (
     reference_with_sources,
     resolve,
 )
+from search_spaces.rungs import describe_scheduler
 from search_spaces.schema import SAMPLER_TITLES, Phase
 from trainables.backbones import backbone_of
 from trainables.datasets import source_of
@@ -200,6 +202,7 @@ def _scenario_epochs(study: Study) -> dict[str, int]:
 
 def _tuning_record(tuning: Tuning, loaded_study: LoadedStudy) -> TuningRecord:
     method, reference, study = tuning.plan.method, tuning.reference, loaded_study.study
+    trial_runs = [runs for _, runs in sorted(tuning.trial_runs.items())]
     return TuningRecord(
         method=method,
         method_title=method_of(method).title,
@@ -223,6 +226,12 @@ def _tuning_record(tuning: Tuning, loaded_study: LoadedStudy) -> TuningRecord:
         seeds=len(study.search.seeds),
         sampler=SAMPLER_TITLES[study.search.sampler],
         remedies=_remedies(tuning, study),
+        scheduler=describe_scheduler(study, method, tuning.plan.scenario),
+        stopped=[
+            StoppedTrialRecord(position, len(runs.digests), runs.epoch)
+            for position, runs in enumerate(trial_runs)
+            if runs.is_stopped
+        ],
     )
 
 
@@ -250,7 +259,7 @@ def cell_record(
         study_flags: flags of the sweep's command; None for a sweep without a command.
     """
     is_tuned = cell.tuning is not None and cell.origin.startswith("tuned")
-    trial_count = len(cell.tuning.search.completed_trials) if cell.tuning and is_tuned else 0
+    trial_count = len(cell.tuning.search.measured_trials) if cell.tuning and is_tuned else 0
     resolved = resolve(loaded_study.study, cell.method, cell.scenario)
     training = resolved.training
     chosen_names = set(cell.seed_group.values)

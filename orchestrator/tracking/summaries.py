@@ -110,8 +110,9 @@ def sweep_params(plan: PlanRecord) -> dict[str, str]:
 def sweep_metrics(plan: PlanRecord, runs: Mapping[str, EndedRun]) -> dict[str, float]:
     """Return the MLflow metrics of a sweep: counts of runs, and the best value of each search.
 
-    The best value is the highest held-out accuracy of a trial, averaged over the epochs of the
-    protocol; it is named after the searched method, such as "best/nal".
+    The best value is the highest held-out accuracy of a whole trial, averaged over the epochs of
+    the protocol and over seeds; it is named after the searched method, such as "best/nal". Runs
+    that were stopped early are no failures.
 
     Args:
         plan: plan of the sweep.
@@ -120,12 +121,20 @@ def sweep_metrics(plan: PlanRecord, runs: Mapping[str, EndedRun]) -> dict[str, f
     statuses = [run.status for run in runs.values()]
     metrics = {
         "runs": float(len(statuses)),
-        "failures": float(len(statuses) - statuses.count(Status.FINISHED)),
+        "failures": float(
+            sum(status not in (Status.FINISHED, Status.STOPPED) for status in statuses)
+        ),
     }
     for search in plan.searches:
-        trials = [runs[digest] for digest in search.digests if digest in runs]
+        accuracies = {
+            digest: runs[digest].accuracies[VAL_MEAN_LAST]
+            for digest in search.digests
+            if digest in runs and VAL_MEAN_LAST in runs[digest].accuracies
+        }
         if values := [
-            trial.accuracies[VAL_MEAN_LAST] for trial in trials if VAL_MEAN_LAST in trial.accuracies
+            mean(accuracies[digest] for digest in digests)
+            for digests in search.runs_by_whole_trial
+            if accuracies.keys() >= set(digests)
         ]:
             metrics[f"best/{_search_name(plan, search)}"] = max(values)
     return metrics

@@ -624,8 +624,8 @@ class Tracker:
                 params=[] if start_index else params,
             )
         # The status is written last, so that a run without it is incomplete.
-        is_finished = result.status is Status.FINISHED
-        self._client.set_terminated(run_id, "FINISHED" if is_finished else "FAILED")
+        has_failed = result.status not in (Status.FINISHED, Status.STOPPED)
+        self._client.set_terminated(run_id, "FAILED" if has_failed else "FINISHED")
         return StoredRun(
             run_id,
             is_complete=True,

@@ -202,6 +202,8 @@ class SweepProgress:
         The number is an upper bound until the runs of the phase are known.
         """
         totals = {phase: runs for phase, (runs, _) in self._runs_and_seconds.items()}
+        for tuning in self.sweep.tunings:
+            totals[Phase.SEARCH] -= tuning.left_out_count
         select_batches = [
             seed_group for tuning in self.sweep.tunings for _, seed_group in tuning.candidates
         ]

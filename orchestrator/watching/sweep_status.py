@@ -167,11 +167,12 @@ class SweepStatus:
 
     @property
     def ended(self) -> int:
-        """Number of runs that have finished or diverged."""
+        """Number of runs that have finished or diverged, or whose trial was stopped early."""
         return sum(
-            phase.counts.get(state, 0)
+            count
             for phase in self.phases
-            for state in ("finished", "diverged")
+            for state, count in phase.counts.items()
+            if state in ("finished", "diverged") or (phase.phase, state) == ("search", "stopped")
         )
 
 
@@ -472,7 +473,7 @@ def _best_trial(
     """Return the trial with the highest accuracy on held-out noisy labels, of all searches."""
     best: BestTrial | None = None
     for search in plan.searches:
-        for digests in search.runs_by_trial:
+        for digests in search.runs_by_whole_trial:
             runs = [run for run in map(summaries.get, digests) if isinstance(run, RunSummary)]
             accuracies = [run.accuracy for run in runs if run.accuracy is not None]
             if len(accuracies) < len(digests):

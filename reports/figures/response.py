@@ -168,7 +168,7 @@ def collect_response(source: FigureSource) -> Response:
     """Fit the response of NAL to the recorded trials of its search.
 
     The axes are the numeric hyperparameters that every trial has. A diverged trial counts as chance
-    accuracy, as in the search.
+    accuracy, as in the search. Trials that were stopped early are left out.
 
     Raises:
         MissingDataError: if there is no search, or it has too few trials or other than one or two
@@ -294,9 +294,9 @@ def _axes(search: TuningRecord) -> tuple[Axis, ...]:
 def _read_trials(
     source: FigureSource, search: TuningRecord, axes: Sequence[Axis]
 ) -> tuple[list[tuple[float, ...]], list[float]]:
-    """Return the values and the objective in percent of each recorded trial of a search."""
+    """Return the values and the objective in percent of each recorded whole trial of a search."""
     trials, accuracies = [], []
-    for digests in search.runs_by_trial:
+    for digests in search.runs_by_whole_trial:
         runs = [source.runs[digest] for digest in digests if digest in source.runs]
         objectives = [trial_objective(run, source.plan) for run in runs]
         recorded = [objective for objective in objectives if objective is not None]
@@ -349,6 +349,8 @@ def _caption(
     axis_names = [axis.name for axis in axes]
     others = [GREEK_LETTERS.get(name, name) for name in search.space if name not in axis_names]
     left_out = f" Searched too, and not shown: {', '.join(others)}." if others else ""
+    if search.stopped:
+        left_out += f" {format_count(len(search.stopped), 'trial')} stopped early: not shown."
     tied_share = f"{100 * (fit.margin >= 0).mean():.0f} % of the searched range"
     return (
         f"Response of {search.method_title} on {source.plan.dataset.title}, "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from reports.aggregate import READING_TITLES, AccuracyKind, Statistic, accuracy_kinds
@@ -339,15 +339,22 @@ def _search(search: TuningRecord, runs: Mapping[str, RecordedRun]) -> PageSearch
             for candidate in search.candidates
         ),
         trials=tuple(
-            _candidate(
-                f"trial {number}",
-                format_values(trial_values(runs[digest], search.space)),
-                [runs[digest]],
-                is_chosen=False,
-            )
-            for number, digest in enumerate(search.digests, start=1)
-            if digest in runs
+            _trial(position, search, [runs[digest] for digest in digests])
+            for position, digests in enumerate(search.runs_by_trial)
+            if runs.keys() >= set(digests)
         ),
+    )
+
+
+def _trial(position: int, search: TuningRecord, runs: Sequence[RecordedRun]) -> PageCandidate:
+    """Return a trial of a search, of which all runs are recorded."""
+    values = format_values(trial_values(runs[0], search.space))
+    trial = _candidate(f"trial {position + 1}", values, runs, is_chosen=False)
+    stopped = search.stopped_by_position.get(position)
+    return (
+        trial
+        if stopped is None
+        else replace(trial, accuracy=f"stopped {stopped.text}", mean=None, n=0)
     )
 
 

@@ -350,6 +350,28 @@ def test_diverged_runs_count_as_chance(engine: Callable[..., Engine], tmp_path: 
     assert float(chosen["lambda"]) <= 1
 
 
+def test_trials_are_stopped_alike_by_every_engine(
+    engine: Callable[..., Engine], tmp_path: Path
+) -> None:
+    sets = ("search.scheduler={kind: asha, grace: 2, factor: 2}", "recipe.window=1", "search.lag=2")
+    homes = [tmp_path / name for name in ("engine", "inline")]
+    for home in homes:
+        home.mkdir()
+    sweep, expected = (
+        sweep_of(each, home, trials=6, sets=sets)
+        for each, home in zip((engine, InlineEngine), homes, strict=True)
+    )
+    assert sweep.done
+    assert sweep.tunings[0].search.trials == expected.tunings[0].search.trials
+    assert sweep.tunings[0].trial_runs == expected.tunings[0].trial_runs
+    assert sweep.stopped_digests == expected.stopped_digests
+    assert sweep.stopped_digests
+    for digest in sweep.stopped_digests:
+        result = Record(homes[0], digest).read_result()
+        assert result is not None
+        assert (result.status, result.reason, len(result.trace)) == ("stopped", "", 2)
+
+
 def test_a_stopped_real_run_continues_bit_for_bit(
     engine: Callable[..., Engine], tmp_path: Path
 ) -> None:

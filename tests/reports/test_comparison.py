@@ -11,7 +11,7 @@ from stores import fresh_store
 
 from orchestrator.tracking.tracker import Tracker
 from reports.comparison import comparison_table
-from reports.plan_record import CandidateRecord, DatasetRecord, TuningRecord
+from reports.plan_record import CandidateRecord, DatasetRecord, StoppedTrialRecord, TuningRecord
 from reports.read import read_sweep
 from search_spaces.schema import Phase
 from trainables.datasets.base import Dataset, Split
@@ -365,6 +365,27 @@ def test_the_search_is_described_in_a_note() -> None:
     ) in notes
     notes = table_of(cells, searches=[replace(search, chosen=None)], scope="scenario").notes
     assert any("not chosen yet" in note and "its own search" in note for note in notes)
+
+
+def test_trials_that_were_stopped_early_are_noted() -> None:
+    def note(**changes: Any) -> str:
+        search = search_of(TUNED, scheduler="asha: the rule", trials=4, **changes)
+        notes = table_of([(tuned_cell(), [0.5] * 3)], searches=[search], epochs=60).notes
+        (text,) = (text for text in notes if "Rule: asha: the rule." in text)
+        return text
+
+    stopped = [StoppedTrialRecord(position, 1, epoch) for position, epoch in ((3, 40), (1, 20))]
+    assert note(digests=["x"] * 4, stopped=[*stopped, StoppedTrialRecord(2, 1, 20)]) == (
+        "NAL: 3 of 4 trials were stopped early (2 after epoch 20, 1 after epoch 40), so that the "
+        "search needed 58 % of the epochs of whole trials; only whole trials become candidates. "
+        "Rule: asha: the rule."
+    )
+    assert note(digests=["x"] * 9, seeds=5, stopped=[StoppedTrialRecord(1, 4)]).startswith(
+        "NAL: 1 of 2 trials was stopped early (1 after 4 seeds), so that the search needed 90 % of"
+    )
+    assert note(digests=["x"] * 4).startswith("NAL: none of 4 trials was stopped early. Rule: ")
+    plain = table_of([(tuned_cell(), [0.5] * 3)], searches=[search_of(TUNED)]).notes
+    assert not [text for text in plain if "stopped early" in text]
 
 
 def test_mixed_devices_are_noted() -> None:

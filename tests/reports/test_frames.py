@@ -28,7 +28,7 @@ from reports.frames import (
     verdicts_frame,
 )
 from reports.pairs import compare_rows
-from reports.plan_record import CandidateRecord, TuningRecord
+from reports.plan_record import CandidateRecord, StoppedTrialRecord, TuningRecord
 from reports.replication import Replication
 from reports.verdict import Verdict
 from trainables.run.parameters import Space
@@ -146,6 +146,16 @@ def test_trials_have_the_objective_and_the_searched_values(
     assert trials["objective"].tolist() == pytest.approx([54.6666667, 10.0])
     assert trials["chosen"].tolist() == [True, False]
     assert trials["hp/lambda"].tolist() == [0.5, 5.0]
+
+
+def test_a_trial_that_was_stopped_early_has_no_objective(
+    sweep: tuple[PlanRecord, list[RecordedRun]],
+) -> None:
+    plan, runs = sweep
+    stopped = replace(plan.searches[0], stopped=[StoppedTrialRecord(0, 1, 20)])
+    trials = trials_frame(replace(plan, searches=[stopped]), runs)
+    assert trials["status"].tolist() == ["stopped", "diverged"]
+    assert [isnan(objective) for objective in trials["objective"]] == [True, False]
 
 
 def test_curves_have_one_line_for_each_run_and_epoch() -> None:

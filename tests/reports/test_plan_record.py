@@ -5,7 +5,13 @@ import json
 import pytest
 from factories import make_cell, make_plan
 
-from reports.plan_record import CandidateRecord, PlanRecord, ReferenceRecord, TuningRecord
+from reports.plan_record import (
+    CandidateRecord,
+    PlanRecord,
+    ReferenceRecord,
+    StoppedTrialRecord,
+    TuningRecord,
+)
 from trainables.errors import RecordError
 from trainables.run.parameters import AnySpace, ChoiceSpace, Prior, Space
 
@@ -49,6 +55,22 @@ def test_the_runs_of_a_trial_follow_each_other() -> None:
     space = {"alpha": Space(0.5, 0.99)}
     search = TuningRecord("nal", "NAL", "clean", [], space, 2, list("abcdef"), seeds=3)
     assert search.runs_by_trial == [["a", "b", "c"], ["d", "e", "f"]]
+
+
+def test_a_trial_that_was_stopped_early_has_fewer_runs() -> None:
+    search = TuningRecord(
+        *("nal", "NAL", "clean", [], {}, 4, list("abcdefgh")),
+        seeds=3,
+        stopped=[StoppedTrialRecord(1, 2)],
+    )
+    assert search.runs_by_trial == [list("abc"), list("de"), list("fgh")]
+    assert search.runs_by_whole_trial == [list("abc"), list("fgh")]
+    assert [StoppedTrialRecord(0, 1, 20).text, StoppedTrialRecord(0, 2).text] == [
+        "after epoch 20",
+        "after 2 seeds",
+    ]
+    plan = make_plan(searches=[search])
+    assert PlanRecord.from_json(plan.to_json()) == plan
 
 
 def test_json_round_trip_of_every_kind_of_space() -> None:

@@ -53,9 +53,15 @@ class HeldOutMean:
         """Description of the protocol for printed plans and notes below tables."""
         return f"mean accuracy on held-out noisy labels over the {self.epochs_text}"
 
-    def averaged_epochs(self, recipe: Recipe) -> tuple[int, ...]:
-        """Return the numbers of the epochs of a run that are averaged, ascending."""
-        return tuple(range(max(1, recipe.epochs - self.window + 1), recipe.epochs + 1))
+    def averaged_epochs(self, recipe: Recipe, last: int | None = None) -> tuple[int, ...]:
+        """Return the numbers of the epochs of a run that are averaged, ascending.
+
+        Args:
+            recipe: recipe of the run.
+            last: epoch after which the run would end; None for its last epoch.
+        """
+        last = last or recipe.epochs
+        return tuple(range(max(1, last - self.window + 1), last + 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,13 +102,17 @@ class HeldOutCycleEnds:
             f"({epochs} at the lowest learning rate)"
         )
 
-    def averaged_epochs(self, recipe: Recipe) -> tuple[int, ...]:
+    def averaged_epochs(self, recipe: Recipe, last: int | None = None) -> tuple[int, ...]:
         """Return the numbers of the epochs of a run that are averaged, ascending.
 
         The result is empty if the run completes no cycle.
+
+        Args:
+            recipe: recipe of the run.
+            last: epoch after which the run would end; None for its last epoch.
         """
         period = recipe.schedule.cycle_length
-        cycle_ends = range(period, recipe.epochs + 1, period) if period else ()
+        cycle_ends = range(period, (last or recipe.epochs) + 1, period) if period else ()
         return tuple(cycle_ends[-self.cycles :])
 
 

@@ -27,7 +27,7 @@ from trainables.run.protocols import protocol_of
 from trainables.run.spec import RunSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from trainables.run.protocols import Protocol
     from trainables.run_data.realisation import Realisation
@@ -187,10 +187,9 @@ class RunResult:
 
         The result is None if the metric was not measured or the run is not finished.
         """
-        averaged_epochs = protocol.averaged_epochs(self.spec.recipe)
-        values = [value for epoch, value in self.curve(metric) if epoch in averaged_epochs]
-        is_available = values and self.status is Status.FINISHED
-        return sum(values) / len(values) if is_available else None
+        if self.status is not Status.FINISHED:
+            return None
+        return mean_over_epochs(self.trace, metric, protocol.averaged_epochs(self.spec.recipe))
 
     def value_at_best(self, metric: str, selection_metric: str) -> float | None:
         """Return the value of a metric in the first epoch in which another metric is highest.
@@ -298,3 +297,17 @@ class RunResult:
                 f"result {json_object['digest'][:12]} contains the spec of another run"
             )
         return result
+
+
+def mean_over_epochs(
+    rows: Iterable[Mapping[str, float]], metric: str, epochs: Collection[int]
+) -> float | None:
+    """Return the mean of a metric over some epochs; None if it was measured in none of them.
+
+    Args:
+        rows: metrics after each epoch, with the number of the epoch.
+        metric: name of the metric.
+        epochs: numbers of the averaged epochs.
+    """
+    values = [row[metric] for row in rows if row["epoch"] in epochs and metric in row]
+    return sum(values) / len(values) if values else None

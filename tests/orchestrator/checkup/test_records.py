@@ -84,7 +84,7 @@ def test_searches_agree_with_records(tmp_path: Path) -> None:
     (check,) = check_searches(Locations(home_dir=tmp_path))
     assert (check.level, check.text) == (
         "ok",
-        "trials: 4 complete; every complete one has a record",
+        "trials: 4 complete; every one that has ended has a record",
     )
 
 
@@ -92,7 +92,7 @@ def test_a_complete_trial_without_record_is_named(tmp_path: Path, swept: Driver)
     (Record(tmp_path, swept.specs[1].digest).folder / "result.json").unlink()
     (check,) = check_searches(Locations(home_dir=tmp_path))
     assert check.level == "warning"
-    assert "the runs of 1 complete trials have no record" in check.text
+    assert "the runs of 1 trials have no record" in check.text
 
 
 @pytest.mark.usefixtures("swept")

@@ -113,7 +113,8 @@ def test_an_invalid_variable_of_mlflow_is_refused_before_anything_is_planned(
         (
             Cleaning(left_count=2),
             "no checkpoint was deleted; 2 runs outside the table keep theirs, since another sweep, "
-            "`train` or another run uses them",
+            "`train` or another run uses them, or since they were stopped early and can be "
+            "continued",
         ),
         (Cleaning(1, 2_000_000), "the checkpoints of 1 run were deleted, 2 MB"),
     ],

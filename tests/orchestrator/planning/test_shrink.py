@@ -21,6 +21,7 @@ from orchestrator.planning.shrink import (
     suggest_smaller_sweep,
 )
 from search_spaces.resolve import matched_recipe
+from search_spaces.rungs import rungs_on
 from trainables.datasets.base import Dataset, Split
 from trainables.run.schedules import consists_of_whole_cycles
 
@@ -250,3 +251,15 @@ def test_a_shorter_training_is_evaluated_at_the_averaged_epochs(
     assert recipe.epochs < 500
     expected = recipe.epochs if every == "recipe.epochs" else recipe.schedule.cycle_length
     assert (recipe.window, recipe.evaluate_every) == (1, expected)
+
+
+@pytest.mark.slow
+def test_a_shorter_training_is_evaluated_where_trials_are_stopped() -> None:
+    sets = ("recipe.schedule={kind: constant}", "search.scheduler=asha")
+    flags = StudyFlags(study="cifar10", sets=sets)
+    smaller = suggest(flags, plan_of(flags), machine(0.2))
+    assert smaller is not None
+    study = smaller.flags.load().study
+    recipe, (first_rung, *_) = matched_recipe(study), rungs_on(study, "nal", study.scenarios[0])
+    assert recipe.epochs < 500
+    assert recipe.evaluate_every == first_rung < recipe.epochs

@@ -12,6 +12,7 @@ from orchestrator.tracking.archive import SweepArchive
 from orchestrator.tracking.cleaning import Cleaning, delete_unused_checkpoints
 from orchestrator.tracking.recording import plan_record
 from trainables.run.record import Record
+from trainables.run.result import Status
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -55,6 +56,17 @@ def test_only_the_checkpoints_of_the_table_stay(home: Home) -> None:
     # Nothing is left to train, and a removed record is trained again.
     again = Driver(Plan("small", small_study().study, random_data()), home.path)
     assert again.sweep.done
+
+
+def test_the_checkpoint_of_a_run_that_was_stopped_early_stays(home: Home) -> None:
+    plan = sweep(home)
+    digest = plan.searches[0].digests[0]
+    spec = Record(home.path, digest).read_spec()
+    assert spec is not None
+    record_run(home.path, spec, status=Status.STOPPED)
+    cleaning = delete_unused_checkpoints(home, plan.sweep)
+    assert digest in with_checkpoint(home)
+    assert cleaning.left_count == 1
 
 
 def test_an_unfinished_sweep_keeps_its_checkpoints(home: Home) -> None:

@@ -61,6 +61,7 @@ def test_runs_that_are_final_and_in_both_places_are_found(
     finished = find_finished_sweep(uri, SWEEP, tmp_path)
     assert finished is not None
     assert finished.run_digests == {results[1].digest}
+    assert finished.stopped_digests == {results[2].digest}
     assert find_finished_sweep(uri, "b" * 64, tmp_path) is None
     (before,) = list_sweeps(uri)
     finished.mark_started(uri)

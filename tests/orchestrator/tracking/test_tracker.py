@@ -12,13 +12,14 @@ from factories import cell_specs, make_cell, make_plan, make_result, make_spec
 from stores import fresh_store
 
 from orchestrator.tracking.tracker import Tracker
-from reports.plan_record import CrossedRecord, PlanRecord, TuningRecord
+from reports.plan_record import CrossedRecord, PlanRecord, StoppedTrialRecord, TuningRecord
 from reports.store import open_store
 from search_spaces.schema import Phase
 from trainables.errors import ServiceError
 from trainables.run.parameters import Space
 from trainables.run.protocols import HeldOutMean
 from trainables.run.recipe import Recipe
+from trainables.run.result import Status
 from trainables.run.schedules import CosineRestarts
 
 if TYPE_CHECKING:
@@ -467,6 +468,29 @@ def test_a_sweep_has_parameters_the_best_value_and_counts(
     best = results[1].summary(HeldOutMean(3))["val/accuracy_mean_last"]
     assert sweep.data.metrics == pytest.approx({"runs": 3.0, "failures": 1.0, "best/nal": best})
     assert sweep.data.tags["nal.chosen.nal"] == "λ=2"
+
+
+def test_a_run_that_was_stopped_early_has_not_failed(
+    uri: str, client: MlflowClient, tmp_path: Path
+) -> None:
+    specs = [make_spec(seed=1000, values={"lambda": v}, evaluate=["val"]) for v in (1.0, 2.0)]
+    whole = make_result(specs[0], accuracy=0.7)
+    other = make_result(specs[1], accuracy=0.8, reason="after epoch 4 of 6")
+    stopped = replace(other, trace=other.trace[:4], status=Status.STOPPED)
+    digests = [spec.digest for spec in specs]
+    search = TuningRecord("nal", "NAL", "clean", ["clean"], {}, 2, digests)
+    search = replace(search, stopped=[StoppedTrialRecord(1, 1, 4)])
+    writer = tracker(uri, tmp_path)
+    writer.start_sweep(make_plan(searches=[search]), "")
+    writer.record(whole, Phase.SEARCH)
+    writer.record(stopped, Phase.SEARCH)
+    writer.finish_sweep(make_plan(searches=[search]), {})
+    metrics = only_run(client, "sweep").data.metrics
+    best = whole.summary(HeldOutMean(3))["val/accuracy_mean_last"]
+    assert metrics == pytest.approx({"runs": 2.0, "failures": 0.0, "best/nal": best})
+    (run,) = (run for run in runs(client, "run") if run.data.tags["nal.status"] == "stopped")
+    assert (run.info.status, run.data.tags["nal.reason"]) == ("FINISHED", "after epoch 4 of 6")
+    assert curve(client, run, "val/accuracy")[-1] == (4, other.trace[3]["val/accuracy"])
 
 
 def test_a_sweep_that_is_typed_again_keeps_its_end_unless_it_has_new_runs(

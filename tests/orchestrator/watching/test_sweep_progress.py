@@ -14,6 +14,7 @@ from orchestrator.planning.sizes import phase_sizes
 from orchestrator.watching import sweep_progress
 from orchestrator.watching.progress_record import PROGRESS_FILE, PhaseProgress, read_progress
 from orchestrator.watching.sweep_progress import ProgressFile, SweepProgress
+from search_spaces.schema import Phase
 from trainables.run.record import Record
 
 if TYPE_CHECKING:
@@ -109,6 +110,24 @@ def test_failed_runs_take_no_more_time(tmp_path: Path, clock: FakeClock) -> None
     assert driver.sweep.done
     assert len(driver.sweep.failed_runs) == 1
     assert progress.seconds_left() == pytest.approx(0, abs=1e-9)
+
+
+def test_seeds_that_are_left_out_take_no_time(tmp_path: Path, clock: FakeClock) -> None:
+    sets = (
+        "search.scheduler={kind: wilcoxon, threshold: 0.2}",
+        f"search.seeds={list(range(1000, 1006))}",
+    )
+    driver = Driver(small_plan(trials=6, sets=sets), tmp_path, InMemoryStorage())
+    progress = SweepProgress(driver.sweep, COST, starts_workers=False)
+    assert progress.total_runs()[Phase.SEARCH] == 36
+    driver.run()
+    clock.now += 10
+    ended = driver.sweep.ended_run_counts[Phase.SEARCH]
+    assert progress.total_runs()[Phase.SEARCH] == ended < 36
+    assert progress.seconds_left() == pytest.approx(0, abs=1e-9)
+    again = Driver(small_plan(trials=6, sets=sets), tmp_path, InMemoryStorage()).sweep
+    assert again.next() is None
+    assert SweepProgress(again, COST, starts_workers=False).total_runs()[Phase.SEARCH] == ended
 
 
 def end_run(progress: SweepProgress, driver: Driver, clock: FakeClock, seconds: float) -> None:

@@ -266,6 +266,7 @@ def test_other_ends_of_runs_and_damaged_records(tmp_path: Path) -> None:
     assert counts(status)["search"] == {"finished": 1, "diverged": 1, "stopped": 1, "damaged": 1}
     assert status.best is not None
     assert status.best.digest == specs[3].digest
+    assert status.ended == 3
 
 
 def test_a_failure_that_was_mended_is_not_named(tmp_path: Path) -> None:

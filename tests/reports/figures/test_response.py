@@ -11,7 +11,7 @@ from recorded import recorded_runs
 
 from reports.figures.response import Axis, collect_response, fit_response
 from reports.figures.source import MissingDataError
-from reports.plan_record import ReferenceRecord, TuningRecord
+from reports.plan_record import ReferenceRecord, StoppedTrialRecord, TuningRecord
 from trainables.run.parameters import ChoiceSpace, Space
 
 if TYPE_CHECKING:
@@ -95,6 +95,15 @@ def test_trials_are_read_with_their_objective(tmp_path: Path) -> None:
         "reference",
         "grid",
     ]
+
+
+def test_trials_that_were_stopped_early_are_left_out(tmp_path: Path) -> None:
+    source = search_source(tmp_path, {"lambda": SPACE["lambda"]}, (0.3, 0.5, 0.8, 0.9, 0.7, 0.2))
+    search = replace(source.plan.searches[0], stopped=[StoppedTrialRecord(3, 1, 20)])
+    response = collect_response(replace(source, plan=replace(source.plan, searches=[search])))
+    assert len(response.trials) == 5
+    assert max(response.accuracies) < 81
+    assert "1 trial stopped early: not shown." in response.caption
 
 
 def test_one_hyperparameter_has_a_curve(tmp_path: Path) -> None:

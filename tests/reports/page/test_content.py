@@ -9,6 +9,7 @@ from factories import cell_specs, make_cell, make_result
 from pages import judged_plan, page_of, page_runs, small_plan
 from recorded import recorded_runs
 
+from reports.plan_record import StoppedTrialRecord
 from trainables.run.metrics import TEST_LAST, TEST_MEAN_LAST
 
 
@@ -99,6 +100,15 @@ def test_searches_show_values_and_held_out_accuracies() -> None:
     assert candidate.mean == pytest.approx(second.mean)
     assert candidate.accuracy == f"{candidate.mean:.2f} ± 0.40"
     assert (first.name, first.n, first.is_chosen) == ("trial 1", 1, False)
+
+
+def test_a_trial_that_was_stopped_early_has_no_accuracy_on_the_page() -> None:
+    plan = small_plan()
+    stopped = replace(plan.searches[0], stopped=[StoppedTrialRecord(1, 1, 20)])
+    (search,) = page_of(replace(plan, searches=[stopped]), page_runs(plan)).searches
+    first, second = search.trials
+    assert (first.n, second.n, second.mean) == (1, 0, None)
+    assert (second.name, second.accuracy) == ("trial 2", "stopped after epoch 20")
 
 
 def test_the_plan_is_told_in_short() -> None:
