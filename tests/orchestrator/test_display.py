@@ -130,7 +130,8 @@ def test_failed_runs_are_counted(tmp_path: Path) -> None:
 
 
 def test_many_runs_are_not_all_shown(tmp_path: Path) -> None:
-    display, driver = open_display(tmp_path, trials=MAX_SHOWN_RUNS + 3)
+    lag = f"search.lag={MAX_SHOWN_RUNS + 3}"
+    display, driver = open_display(tmp_path, trials=MAX_SHOWN_RUNS + 3, sets=(lag,))
     while (task := driver.sweep.next()) is not None:
         display.on_start(task)
         display.on_report(task, {})
