@@ -402,6 +402,18 @@ class PlanRecord:
         }
 
     @property
+    def stopped_digests(self) -> set[str]:
+        """Digests of the runs that were stopped early, and that no other trial needs whole."""
+        stopped: set[str] = set()
+        whole: set[str] = set()
+        for search in self.searches:
+            trials = search.stopped_by_position
+            for position, digests in enumerate(search.runs_by_trial):
+                is_whole = position not in trials or trials[position].epoch is None
+                (whole if is_whole else stopped).update(digests)
+        return stopped - whole
+
+    @property
     def digests(self) -> set[str]:
         """Digests of all runs in the plan: trials, candidates and cells."""
         return set().union(*self.digests_by_phase.values())

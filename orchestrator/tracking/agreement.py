@@ -69,7 +69,7 @@ def find_lacking(home: Home) -> Lacking | None:
         lacking_runs |= {
             digest
             for digest in plan.digests & recorded
-            if not stored.has_run(plan.sweep, digest, home.path)
+            if not stored.has_run(plan.sweep, digest, home.path, plan.stopped_digests)
         }
     stored_digests = {digest for _, digest in stored.statuses}
     return Lacking(tuple(sweeps), len(lacking_runs), len(stored_digests - recorded))

@@ -22,10 +22,11 @@ from reports.stored_runs import ENDED_STATUSES, RESUMABLE_STATUSES
 from search_spaces.schema import Phase
 from trainables.errors import RecordError, UserError
 from trainables.run.record import Record
+from trainables.run.result import Status
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
     from pathlib import Path
 
     from orchestrator.home import Home
@@ -96,17 +97,23 @@ class StoredRecords:
                 statuses[run.get("nal.sweep", ""), run["nal.digest"]] = run["nal.status"]
         return cls(sweeps, statuses)
 
-    def has_run(self, sweep_digest: str, digest: str, home_dir: Path) -> bool:
+    def has_run(
+        self, sweep_digest: str, digest: str, home_dir: Path, stopped_digests: Collection[str] = ()
+    ) -> bool:
         """Return whether the store has the recorded result of a run of a sweep.
 
         Args:
             sweep_digest: digest of the sweep; "" for a run without a sweep.
             digest: digest of the run.
             home_dir: home folder with the record of the run.
+            stopped_digests: digests of the runs that the sweep has stopped early. Another sweep may
+                have continued them since.
         """
         status = self.statuses.get((sweep_digest, digest))
         if status not in RESUMABLE_STATUSES:
             return status is not None
+        if status == Status.STOPPED and digest in stopped_digests:
+            return True
         result = _read_result(digest, home_dir)
         return result is None or not result.is_final
 
@@ -123,7 +130,7 @@ class StoredRecords:
             sweep is not None
             and sweep.has_plan(plan)
             and all(
-                self.has_run(plan.sweep, digest, home_dir)
+                self.has_run(plan.sweep, digest, home_dir, plan.stopped_digests)
                 for digest in plan.digests & recorded_digests
             )
         )

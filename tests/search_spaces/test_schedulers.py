@@ -188,3 +188,15 @@ def test_every_search_of_a_study_has_a_grace_period_of_its_own() -> None:
     graces = {name: grace_on(study, "nal", name) for name in study.search_scenarios}
     assert len(graces) == len(study.scenarios)
     assert min(graces.values()) > 60
+
+
+def test_a_searched_first_target_epoch_counts_with_its_largest_value() -> None:
+    sets = (
+        "hyperparameters.nal.first_target_epoch=null",
+        "reference.nal.first_target_epoch=10",
+        "search.space.nal.first_target_epoch={low: 5, high: 25}",
+    )
+    assert rungs("digits", ASHA, *sets) == (35,)
+    assert "first_target_epoch of nal on symmetric-0.4 is 25" in fault(
+        "digits", "search.scheduler={kind: asha, grace: 20}", *sets
+    )
