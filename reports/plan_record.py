@@ -99,6 +99,10 @@ class TuningRecord:
             versions that did not store it.
         remedies: texts that name settings worth trying if the method loses to cross entropy, and
             that the study does not have already.
+        budget_trials: number of trials with which the time budget has ended the search; None if it
+            has not.
+        budget_seeds: number of seeds with which the time budget has ended the comparison of the
+            candidates; None if it has not.
     """
 
     method: str
@@ -113,6 +117,8 @@ class TuningRecord:
     chosen: HyperparameterValues | None = None
     remedies: list[str] = field(default_factory=list)
     chosen_digest: str = ""
+    budget_trials: int | None = None
+    budget_seeds: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +244,8 @@ class PlanRecord:
             plans.
         has_other_scenarios: whether a flag has replaced the scenarios of the study, of which the
             title may speak.
+        budget_hours: time budget of the sweep in hours; None for no limit.
+        is_budget_spent: whether the latest start has ended because the time budget was spent.
     """
 
     sweep: str
@@ -265,6 +273,8 @@ class PlanRecord:
     trainings: dict[str, str] = field(default_factory=dict)
     study_epochs: int = 0
     has_other_scenarios: bool = False
+    budget_hours: float | None = None
+    is_budget_spent: bool = False
 
     def __post_init__(self) -> None:
         for identity in self.protocols.values():
@@ -285,6 +295,14 @@ class PlanRecord:
         """Protocol of each scenario; in older plans one for all."""
         protocols = [protocol_from_identity(identity) for identity in self.protocols.values()]
         return protocols or [HeldOutMean(self.window)]
+
+    @property
+    def is_limited_by_budget(self) -> bool:
+        """Whether the time budget has left out trials, seeds or runs."""
+        return self.is_budget_spent or any(
+            search.budget_trials is not None or search.budget_seeds is not None
+            for search in self.searches
+        )
 
     def epochs_of(self, cell: CellRecord) -> int:
         """Return the number of epochs of a cell's runs, as far as the plan states it."""

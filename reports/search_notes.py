@@ -40,6 +40,7 @@ def search_notes(
             "nothing."
         )
     yield from _searches_notes(plan, cells)
+    yield from _budget_notes(plan)
     yield from (each.text for each in optimism)
     yield from _untuned_notes(plan, cells)
     yield from _edges_notes(plan)
@@ -63,6 +64,25 @@ def _searches_notes(plan: PlanRecord, cells: Sequence[CellSummary]) -> Iterator[
                 f", then {_describe_candidates(search)} on {format_count(seed_count, 'new seed')}"
             )
         yield f"{text}; {_describe_scope(plan, search)}."
+
+
+def _budget_notes(plan: PlanRecord) -> Iterator[str]:
+    """Yield a note for each search that the time budget has ended early."""
+    for search in plan.searches:
+        endings = []
+        if search.budget_trials is not None:
+            endings.append(f"the search after {search.budget_trials} of {search.trials} trials")
+        if search.budget_seeds is not None:
+            endings.append(
+                "the comparison of its candidates after "
+                + format_count(search.budget_seeds, "new seed")
+            )
+        if endings:
+            yield (
+                f"{search.method_title}: the time budget of {plan.budget_hours:g} h has ended "
+                f"{' and '.join(endings)}; on a faster or slower machine there would be more or "
+                "fewer."
+            )
 
 
 def _describe_candidates(search: TuningRecord) -> str:

@@ -176,9 +176,14 @@ class Search:
         return self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
 
     @property
+    def trial_count(self) -> int:
+        """Number of complete and open trials."""
+        return self._completed_count + len(self._open_trials)
+
+    @property
     def remaining_trial_count(self) -> int:
         """Number of further trials to propose, besides the open ones, to reach `n_trials`."""
-        return max(0, self.n_trials - self._completed_count - len(self._open_trials))
+        return max(0, self.n_trials - self.trial_count)
 
     @property
     def done(self) -> bool:

@@ -6,9 +6,10 @@ from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING
 
+from orchestrator.sweeping.budget import NO_BUDGET
 from orchestrator.sweeping.search import Proposal, Search, search_digest
 from orchestrator.sweeping.selection import Candidate, choose_candidate, select_candidates
-from orchestrator.sweeping.tasks import SeedGroup, Task
+from orchestrator.sweeping.tasks import SeedGroup, Task, tasks_by_seed
 from search_spaces.schema import Phase
 from trainables.errors import NalError
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     import optuna
 
     from orchestrator.planning.plan import Plan, TuningPlan, Values
+    from orchestrator.sweeping.budget import Budget
     from orchestrator.sweeping.search_storage import Patience
     from trainables.run.result import RunResult
     from trainables.run.spec import RunSpec
@@ -36,6 +38,10 @@ class Tuning:
         trial_digests: digests of the trials' runs that have ended, in the order of their ends.
         candidates: each candidate with its runs on fresh seeds; empty until the search is done.
         chosen_values: values of the best candidate; None until the select phase is done.
+        budget_trials: number of trials with which the time budget has ended the search; None if it
+            has not.
+        budget_seeds: number of seeds with which the time budget has ended select; None if it has
+            not.
         failure_reasons: reason of each trial whose run could not be carried out.
         best_trial: highest objective of a trial so far and the values of this trial; None before
             the first trial has ended.
@@ -47,6 +53,7 @@ class Tuning:
         plan: TuningPlan,
         storage: optuna.storages.BaseStorage,
         patience: Patience,
+        budget: Budget = NO_BUDGET,
     ) -> None:
         """Open or create the search of one method.
 
@@ -55,9 +62,15 @@ class Tuning:
             plan: plan of the search of one method.
             storage: Optuna's storage of all searches.
             patience: repetition of operations while the storage is locked or away.
+            budget: time budget of the sweep.
         """
         study = sweep_plan.study
         self._sweep_plan = sweep_plan
+        self._budget = budget
+        self._recorded_result: Callable[[RunSpec], RunResult | None] = lambda _spec: None
+        self._position = sweep_plan.searches.index(plan)
+        phase_ends = budget.phase_ends((plan.method, plan.scenario))
+        self.budget_trials, self.budget_seeds = phase_ends.trials, phase_ends.seeds
         self.plan = plan
         self.objective = sweep_plan.objective(plan.scenario)
         self.space = study.space_of(plan.method)
@@ -73,7 +86,9 @@ class Tuning:
             storage,
             _digest_of_search(sweep_plan, plan),
             self.space,
-            study.search.trials,
+            study.search.trials
+            if self.budget_trials is None
+            else min(self.budget_trials, study.search.trials),
             study.search.seed,
             self.reference,
             patience,
@@ -94,6 +109,7 @@ class Tuning:
         Yields:
             Task and result of each complete trial's run.
         """
+        self._recorded_result = recorded_result
 
         def objective_of(values: Values) -> float | None:
             result = recorded_result(self._trial_spec(values))
@@ -130,7 +146,7 @@ class Tuning:
             spec = self._trial_spec(values)
             self.open_trial_digests.add(spec.digest)
             yield Task(spec, Phase.SEARCH, values, partial(self._end_repeated_trial, values, spec))
-        while self.search.remaining_trial_count:
+        while self.search.remaining_trial_count and self._has_time_for_trial():
             proposal = self.search.ask()
             spec = self._trial_spec(proposal.values)
             self.open_trial_digests.add(spec.digest)
@@ -139,8 +155,50 @@ class Tuning:
             )
         if self.is_search_done and not self.candidates:
             self._start_select_phase()
+        yield from tasks_by_seed(
+            [seed_group for _, seed_group in self.candidates], self._has_time_for_seed
+        )
+
+    def _has_time_for_trial(self) -> bool:
+        """Return whether the budget has time for one more trial; if not, end the search."""
+        if self._budget.allows_trial(self._position, self.search.trial_count):
+            return True
+        self.search.n_trials = self.budget_trials = self.search.trial_count
+        return False
+
+    def _has_time_for_seed(self, seed_count: int) -> bool:
+        """Return whether the budget has time for one more seed of select; if not, end select.
+
+        A seed on which an earlier start has ended runs is not left out.
+
+        Args:
+            seed_count: number of seeds on which candidates have started.
+        """
+        next_specs = [seed_group.specs[seed_count] for _, seed_group in self.candidates]
+        if any(self._recorded_result(spec) is not None for spec in next_specs):
+            return True
+        if self._budget.allows_seed(self._position, seed_count):
+            return True
+        self.budget_seeds = seed_count
         for _, seed_group in self.candidates:
-            yield from seed_group.tasks()
+            seed_group.keep_first(seed_count)
+        return False
+
+    @property
+    def omitted_trial_count(self) -> int:
+        """Number of trials that the study requests but the time budget has left out."""
+        trial_count = self._sweep_plan.study.search.trials
+        return 0 if self.budget_trials is None else max(0, trial_count - self.budget_trials)
+
+    def ended_fractions(self) -> dict[Phase, float]:
+        """Return the fraction of the search and of the select phase that has ended."""
+        groups = [seed_group for _, seed_group in self.candidates]
+        ended_count = sum(len(group.results) for group in groups)
+        run_count = sum(len(group.specs) for group in groups)
+        return {
+            Phase.SEARCH: self.search.trial_count / max(1, self.search.n_trials),
+            Phase.SELECT: ended_count / max(1, run_count),
+        }
 
     @property
     def is_search_done(self) -> bool:
@@ -183,7 +241,7 @@ class Tuning:
                 self._sweep_plan.spec(
                     Phase.SELECT, self.plan.method, self.plan.scenario, candidate.values, seed
                 )
-                for seed in study.select.seeds
+                for seed in study.select.seeds[: self.budget_seeds]
             ]
             self.candidates.append((candidate, SeedGroup(specs, candidate.values, Phase.SELECT)))
 

@@ -43,6 +43,7 @@ def train_command(cell: Cell, loaded_study: LoadedStudy, study_flags: StudyFlags
         study=PurePath(study).name if is_study_path(study) else study,
         trials=None,
         seeds=None,
+        budget_hours=None,
         methods=None,
         scenarios=(loaded_study.extensions.text_with_references(cell.scenario),),
         sets=(*map(_without_folder, study_flags.sets), *scenarios, *methods, *values),
