@@ -80,7 +80,7 @@ def _budget_text(plan: Plan, cost: MachineCost, budget: RecordedBudget | None) -
     if budget.seconds_left >= cost.plan_seconds(plan):
         return f"{text}; enough for all runs"
     table_seconds = SweepForecast.of(plan, cost).smallest_table_seconds
-    if budget.seconds_left < table_seconds:
+    if not budget.spent_seconds and budget.seconds < table_seconds:
         return (
             f"{text}; it may end without a table, the smallest of which takes about "
             f"{format_duration(table_seconds)}"
