@@ -14,7 +14,7 @@ from reports.words import format_count
 from trainables.run.metrics import VAL_MEAN_LAST
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from reports.aggregate import CellSummary
     from reports.plan_record import PlanRecord, TuningRecord
@@ -31,7 +31,8 @@ class SearchOptimism:
         method: title of the method.
         scenario: name of the searched scenario.
         trials: number of trials that have ended.
-        search: accuracy of the winning trial, a single run; None if it is not recorded.
+        search: accuracy of the winning trial, the mean over the seeds of the search; None if it is
+            not recorded.
         select: mean accuracy of the winner on the seeds of select; None without such runs.
         select_n: number of these seeds.
         confirm: mean accuracy on the seeds of confirm; None if its runs hold nothing out.
@@ -90,8 +91,8 @@ def search_optimism(
         SearchOptimism(
             method=search.method_title,
             scenario=search.scenario,
-            trials=len(search.digests),
-            search=accuracies.get(search.chosen_digest),
+            trials=len(search.runs_by_trial),
+            search=found.mean,
             select=select.mean,
             select_n=select.n,
             confirm=confirm.mean,
@@ -100,10 +101,16 @@ def search_optimism(
         )
         for search in plan.searches
         if search.chosen is not None
-        for select in [Statistic.of([accuracies[d] for d in _select(search) if d in accuracies])]
+        for found in [_statistic(search.chosen_digests, accuracies)]
+        for select in [_statistic(_select(search), accuracies)]
         for confirm in [Statistic.of(list(_confirm(search, cells)))]
-        if search.chosen_digest in accuracies or select.n
+        if found.n or select.n
     )
+
+
+def _statistic(digests: Sequence[str], accuracies: Mapping[str, float]) -> Statistic:
+    """Return the statistic of the accuracies of those runs that are recorded."""
+    return Statistic.of([accuracies[digest] for digest in digests if digest in accuracies])
 
 
 def _select(search: TuningRecord) -> list[str]:

@@ -91,12 +91,14 @@ class TuningRecord:
         serves: names of the scenarios that use the chosen values.
         space: range of each searched hyperparameter, by name.
         trials: number of trials that the study requests.
-        digests: digests of the runs of completed trials, in order.
+        digests: digests of the runs of completed trials, in order; those of a trial follow each
+            other.
         reference: published values to compare with; None if nothing is published.
         candidates: candidates that the select phase compares.
         chosen: hyperparameter values of the winner; None until the select phase is done.
-        chosen_digest: digest of the trial with these values; "" if there is none, and in plans of
-            versions that did not store it.
+        chosen_digests: digests of the runs of the trial with these values; [] if there is none, and
+            in plans of versions that did not store them.
+        seeds: number of seeds on which each trial is trained.
         remedies: texts that name settings worth trying if the method loses to cross entropy, and
             that the study does not have already.
         budget_trials: number of trials with which the time budget has ended the search; None if it
@@ -116,9 +118,18 @@ class TuningRecord:
     candidates: list[CandidateRecord] = field(default_factory=list)
     chosen: HyperparameterValues | None = None
     remedies: list[str] = field(default_factory=list)
-    chosen_digest: str = ""
+    chosen_digests: list[str] = field(default_factory=list)
+    seeds: int = 1
     budget_trials: int | None = None
     budget_seeds: int | None = None
+
+    @property
+    def runs_by_trial(self) -> list[list[str]]:
+        """Digests of the runs of each completed trial, in order."""
+        return [
+            self.digests[start : start + self.seeds]
+            for start in range(0, len(self.digests), self.seeds)
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -375,7 +386,10 @@ def printable_values(value: object) -> object:
 
 def _parse_tuning_record(values: Mapping[str, Any]) -> TuningRecord:
     """Parse the record of a search from the values of its JSON object."""
+    values = dict(values)
     reference = values["reference"]
+    if chosen_digest := values.pop("chosen_digest", ""):  # of a version with one seed
+        values["chosen_digests"] = [chosen_digest]
     return TuningRecord(
         **{
             **values,

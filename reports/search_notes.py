@@ -54,9 +54,11 @@ def _searches_notes(plan: PlanRecord, cells: Sequence[CellSummary]) -> Iterator[
         scenario_title = titles.get(search.scenario, search.scenario)
         chosen_values = format_values(search.chosen) if search.chosen else "not chosen yet"
         text = (
-            f"{search.method_title}: {chosen_values}, from {len(search.digests)} of "
+            f"{search.method_title}: {chosen_values}, from {len(search.runs_by_trial)} of "
             f"{format_count(search.trials, 'trial')} on {scenario_title} ({ranges})"
         )
+        if search.seeds > 1:
+            text += f", each the mean of {search.seeds} seeds"
         if seed_count := max(
             (len(candidate.digests) for candidate in search.candidates), default=0
         ):

@@ -16,6 +16,7 @@ from search_spaces.fields import (
     replace_error_field,
     tunable_parameters_of,
 )
+from search_spaces.grid import check_grid
 from search_spaces.layers import format_key
 from search_spaces.resolve import (
     ResolvedMethod,
@@ -72,6 +73,7 @@ def check_study(study: Study, *, allow_unused_overrides: bool = False) -> None:
         _check_protocol(study, scenario)
     _check_cycles(study)
     _check_methods(study, source)
+    check_grid(study)
     _check_seeds(study)
     _check_resources(study)
     _check_distinct("budget.shrink", study.budget.shrink)
@@ -175,7 +177,7 @@ def check_image_shape(
 def _check_seeds(study: Study) -> None:
     """Check that no seed belongs to two phases, and that `fixed_seeds` names known random axes."""
     seeds_by_key = {
-        "search.seed": (study.search.seed,),
+        "search.seeds": study.search.seeds,
         "select.seeds": study.select.seeds,
         "confirm.seeds": study.confirm.seeds,
     }
@@ -214,7 +216,7 @@ def _check_cross(study: Study, cross: CrossSettings) -> None:
             f"{axis} is held fixed by fixed_seeds: remove it there or here",
             when=axis in study.fixed_seeds,
         )
-    choosing_seeds = {study.search.seed, *study.select.seeds}
+    choosing_seeds = {*study.search.seeds, *study.select.seeds}
     for position, seed in enumerate(cross.seeds):
         _refuse(
             f"confirm.cross.seeds.{position}",

@@ -13,6 +13,7 @@ from trainables.backbones import backbone_of
 from trainables.errors import FieldError, suggest
 from trainables.methods import method_of
 from trainables.run.parameters import FrozenMap, Parameter, Value, complete_parameters
+from trainables.texts import short_value
 
 RECIPE_PARAMETERS: dict[str, Parameter] = {
     "learning_rate": Parameter(
@@ -21,6 +22,9 @@ RECIPE_PARAMETERS: dict[str, Parameter] = {
     "weight_decay": Parameter("weight_decay", default=0.0, low=0, help="of the optimiser"),
 }
 """Parameters of the recipe that can be searched together with a method's hyperparameters."""
+
+MAX_AXIS_LENGTH = 10_000
+"""Largest number of values of one hyperparameter on a grid."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,6 +255,38 @@ def _read_deviation(yaml_value: object) -> Deviation:
     return Deviation(**keys)
 
 
+GridAxis = int | tuple[float, ...]
+"""Values of one hyperparameter on a grid, or their number."""
+
+
+def _read_grid_axis(yaml_value: object) -> GridAxis:
+    """Return the values of one hyperparameter on a grid, or their number.
+
+    Raises:
+        FieldError: if the entry is neither a list of numbers nor an integer above 1.
+    """
+    values = yaml_value if isinstance(yaml_value, list) else [yaml_value]
+    are_numbers = all(type(value) in (int, float) for value in values)
+    is_count = isinstance(yaml_value, int) and 2 <= yaml_value <= MAX_AXIS_LENGTH
+    if not values or not are_numbers or not (is_count or isinstance(yaml_value, list)):
+        raise FieldError(
+            "",
+            "must be a list of numbers, or the number of values, from 2 to "
+            f"{MAX_AXIS_LENGTH}, got {short_value(yaml_value)}",
+        )
+    return yaml_value if isinstance(yaml_value, int) else tuple(map(float, values))
+
+
+def _grid_axis_yaml_value(axis: GridAxis) -> int | list[float]:
+    """Return the YAML value from which `_read_grid_axis` creates the same axis."""
+    return axis if isinstance(axis, int) else list(axis)
+
+
+GridAxisField = Annotated[
+    GridAxis,
+    PlainValidator(_read_grid_axis),
+    PlainSerializer(_grid_axis_yaml_value, return_type=Any),
+]
 DeviationField = Annotated[Deviation, PlainValidator(_read_deviation)]
 ArchitectureField = Annotated[
     Architecture,

@@ -32,7 +32,7 @@ RESOLVED_KEYS = (
 
 EXCLUDED_KEYS_BY_SECTION: Mapping[str, tuple[str, ...]] = {
     "study": ("title", "deviations", "diagnostics", "budget", "keep", *RESOLVED_KEYS),
-    "search": ("trials", "scenario", "scope", "space", "protocol", "cycles"),
+    "search": ("trials", "scenario", "scope", "space", "protocol", "cycles", "seeds"),
     "select": ("candidates", "seeds"),
     "confirm": ("seeds", "cross"),
     "resources": ("gpus", "runs_per_gpu"),
@@ -52,6 +52,11 @@ def study_identity(study: Study) -> dict[str, Any]:
     neutral value, with which a study behaves as it did before the key existed.
     """
     stated_values = _section_identity(study, "study")
+    # A search had a single seed at first, under another key.
+    first_seed, *other_seeds = study.search.seeds
+    stated_values["search"]["seed"] = first_seed
+    if other_seeds:
+        stated_values["search"]["seeds"] = [first_seed, *other_seeds]
     if not study.tune:
         # Of these settings, only `hold_out` has an effect, and each method's entry contains it.
         del stated_values["search"]

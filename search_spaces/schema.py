@@ -20,6 +20,7 @@ from search_spaces.fields import (
     DeviationField,
     FixedValues,
     FixedValuesField,
+    GridAxisField,
     OverrideFixedValuesField,
     ReferenceField,
     field_added_later,
@@ -47,6 +48,10 @@ NameList: TypeAlias = Annotated[tuple[str, ...], Field(min_length=1)]
 
 RecipeChoice: TypeAlias = Literal["matched", "published"]
 """Recipe of a method: the study's ("matched") or the one of the method's authors ("published")."""
+
+SamplerName: TypeAlias = Literal["tpe", "gp", "random", "qmc", "grid"]
+"""Rule that proposes the values of a trial: a tree-structured Parzen estimator, a Gaussian process,
+random values, a scrambled Sobol sequence (quasi-Monte Carlo), or the points of a grid."""
 
 
 class Phase(StrEnum):
@@ -169,7 +174,8 @@ class SearchSettings(BaseModel, frozen=True, extra="forbid"):
             NAL paper has one λ per dataset); "scenario" for a search on each scenario.
         trials: total number of trials of each search, including trials of earlier sweeps of the
             study; the same for every method.
-        seed: seed of all random draws (axes) of the search's runs.
+        seeds: seeds of all random draws (axes) of the search's runs. Each trial is trained on all
+            of them, and its objective is the mean. The first one is also the seed of the sampler.
         hold_out: fraction of the training samples that runs of search and select hold out; the
             accuracy on their noisy labels chooses the hyperparameters.
         protocol: epochs whose mean held-out accuracy search and select compare: "held-out-mean" for
@@ -179,16 +185,24 @@ class SearchSettings(BaseModel, frozen=True, extra="forbid"):
         cycles: number of cycle ends that "held-out-cycle-ends" averages.
         space: search spaces by method and hyperparameter; a method that is not named has the search
             space that its class declares.
+        sampler: rule that proposes the values of a trial.
+        grid: values to combine, by method and hyperparameter, for the sampler "grid"; a number
+            stands for as many values at equal distances.
+        lag: number of trials that may run at a time. Trial n is proposed when the trials up to
+            n - lag have ended, from their results.
     """
 
     scenario: str | None = None
     scope: Literal["study", "scenario"] = "study"
     trials: Annotated[int, Field(ge=1, le=10_000)] = 30
-    seed: Seed = 1000
+    seeds: SeedList = (1000,)
     hold_out: Annotated[float, Field(gt=0, lt=1)] = 0.1
     protocol: ProtocolKey | None = field_added_later(None)
     cycles: Count = field_added_later(DEFAULT_CYCLE_COUNT)
     space: Mapping[str, Mapping[str, Space]] = {}
+    sampler: SamplerName = field_added_later("tpe")
+    grid: Mapping[str, Mapping[str, GridAxisField]] = field_added_later({})
+    lag: Annotated[int, Field(ge=1, le=10_000)] = field_added_later(4)
 
 
 class SelectSettings(BaseModel, frozen=True, extra="forbid"):

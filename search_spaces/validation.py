@@ -39,6 +39,11 @@ SECTION_CLASSES: dict[str, type] = {
 If a key path contains several of these names, the first one in this mapping applies.
 """
 
+RENAMED_KEYS: dict[KeyPath, str] = {
+    ("search", "seed"): "a search has a list of seeds now: write search.seeds, such as [1000]",
+}
+"""What to write instead of a key that an earlier version had, by its path."""
+
 _UNKNOWN_KEY_TYPES = ("extra_forbidden", "unexpected_keyword_argument")
 _MESSAGE_REPLACEMENTS = (
     ("Input should be", "must be"),
@@ -93,6 +98,8 @@ def _field_error(errors: list[ErrorDetails], study_values: dict[str, Any]) -> Fi
 def _error_message(key_path: KeyPath, error: ErrorDetails, study_values: dict[str, Any]) -> str:
     """Return the message to show for one of pydantic's errors."""
     if error["type"] in _UNKNOWN_KEY_TYPES:
+        if (hint := RENAMED_KEYS.get(key_path)) is not None:
+            return hint
         full_key = _full_keys(study_values).get(str(key_path[-1])) if len(key_path) == 1 else None
         if full_key:
             return f"unknown key '{key_path[-1]}': did you mean '{full_key}'?"

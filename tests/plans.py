@@ -41,7 +41,7 @@ reference:
   nal: {lambda: 0.5, alpha: 0.9}
 search:
   trials: 4
-  seed: 1000
+  seeds: [1000]
   hold_out: 0.3
   space:
     nal:
@@ -170,4 +170,4 @@ def sweep_digests(sweep: Sweep) -> set[str]:
 
 def complete_trials(sweep: Sweep) -> list[int]:
     """Return the number of complete trials of each search."""
-    return [len(tuning.search.completed_trials()) for tuning in sweep.tunings]
+    return [len(tuning.search.completed_trials) for tuning in sweep.tunings]

@@ -13,7 +13,8 @@ import pytest
 from plans import random_data, searches_of
 
 from orchestrator.planning.plan import Plan
-from orchestrator.sweeping.search import search_digest
+from orchestrator.sweeping.samplers import GridSampler, QmcSampler, TpeSampler
+from orchestrator.sweeping.search import SearchRules, search_digest
 from orchestrator.sweeping.sweep import Sweep
 from search_spaces.loader import Change, load_study
 from trainables.backbones import backbone_of
@@ -97,10 +98,21 @@ SPECS: dict[str, RunSpec] = {
 }
 SPACE = {"lambda": Space(0.1, 50, log=True), "alpha": Space(0.5, 0.99)}
 MEAN: dict[str, str | int] = {"protocol": "held-out-mean", "window": 10}
+RULES = SearchRules(
+    SPACE, TpeSampler(), seeds=(1000,), lag=4, reference={"lambda": 0.5, "alpha": 0.9}
+)
 SEARCHES = {
-    "nal": (SPECS["trial"], SPACE, MEAN),
-    "recipe": (SPECS["plain"], {"learning_rate": Space(0.01, 1, log=True)}, MEAN),
-    "pmd": (SPECS["pmd"], {"lambda": Space(0.1, 50)}, {**MEAN, "window": 5}),
+    "nal": (SPECS["trial"], RULES, MEAN),
+    "recipe": (
+        SPECS["plain"],
+        SearchRules({"learning_rate": Space(0.01, 1, log=True)}, QmcSampler(), (7, 8), lag=1),
+        MEAN,
+    ),
+    "pmd": (
+        SPECS["pmd"],
+        SearchRules({"lambda": Space(0.1, 50)}, GridSampler([{"lambda": 0.5}]), (0,), lag=2),
+        {**MEAN, "window": 5},
+    ),
 }
 
 STUDY = """\
@@ -162,15 +174,16 @@ DIGESTS = {
     "run human": "75868155dcc17ec6d1b35ed47b2e3ab22957bfcbbf69f3cbaee6e4c19c879a98",
     "run large": "30239dd54adbafcafb73fdee52063c72d491786327692603a5f3143062b276a7",
     "run subset": "df31183d80109331137fde1ac24de8bff24268357c4bd29142039758ef262b30",
-    # Searches moved once when the sampler's settings entered their digests.
-    "search nal": "979faf90eff116978b2ae93f85774b7f5b8282c479f567477982fa414a05d4b1",
-    "search recipe": "c3937de855207ba02f5e4238f31fa5c66dc9a67d047e6f3e97334baf875add01",
-    "search pmd": "8e86458bd71f061a970902bfd53ddf879a5dfd01d75da6539b0ddb3e8287c060",
+    # Searches moved when the sampler's settings entered their digests, and again when the seeds,
+    # the lag and the reference did.
+    "search nal": "03d73b8eda192166cf2b904b2ebe7f1cd86108d7feba24cd8467920b86cb2730",
+    "search recipe": "592b14892079f9fc7efa590d1522f30e3c9b15b42826fa5d3fb7ab67caa9417d",
+    "search pmd": "dfbcea8e8bde43a27dff0840054aedf1d8adbd97165b34cc18be2b75e003b328",
 }
 
 
-# Moved when the sampler's settings entered the digest, and with every `REVISION`: now 2.
-SWEEP_SEARCH = "29f54eab5d2fb0e7330eac17dbb144b15f10395ff9d19ea38c4e1554b8832626"
+# Moved with the digests of searches above, and with every `REVISION`: now 2.
+SWEEP_SEARCH = "2597414a6832dad7385c781cae4076f4e924c7b5b3060be88151db0270e69b3a"
 """Digest of the search that the sweep "plain" opens."""
 SWEEP_DIGESTS = {
     "plain": "f440cfa62788ee68e0610bca22cad7be2a1fec9cec4c5c7d03a8c1985588ff24",
@@ -255,8 +268,8 @@ def test_a_parameter_that_is_added_moves_no_digest_while_it_is_neutral(
     # A record from before the parameter existed is read with its neutral value, not its default.
     assert RunSpec.from_dict(before.to_dict()) == neutral
     assert RunSpec.from_dict(other.to_dict()) == other
-    base = search_digest(neutral, SPACE, MEAN)
-    assert base == search_digest(before, SPACE, MEAN)
+    base = search_digest(neutral, RULES, MEAN)
+    assert base == search_digest(before, RULES, MEAN)
 
 
 @dataclass(frozen=True)

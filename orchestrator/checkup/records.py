@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from orchestrator.checkup.check import Check
 from orchestrator.home import DISK_RESERVE_BYTES
 from orchestrator.planning.cost import format_size
-from orchestrator.sweeping.search import DIGEST_ATTRIBUTE
+from orchestrator.sweeping.search import DIGESTS_ATTRIBUTE
 from orchestrator.sweeping.search_storage import read_trials
 from orchestrator.tracking.agreement import find_lacking
 from orchestrator.tracking.archive import iter_archives
@@ -167,10 +167,13 @@ def check_searches(locations: Locations) -> Iterator[Check]:
     states = Counter(trial.state.name.lower() for trial in trials)
     text = ", ".join(f"{count} {state}" for state, count in states.most_common())
     unrecorded = [
-        digest
+        trial
         for trial in trials
-        if trial.state.name == "COMPLETE" and (digest := trial.user_attrs.get(DIGEST_ATTRIBUTE))
-        if not (Record(home.path, digest).folder / "result.json").exists()
+        if trial.state.name == "COMPLETE"
+        if not all(
+            (Record(home.path, digest).folder / "result.json").exists()
+            for digest in trial.user_attrs.get(DIGESTS_ATTRIBUTE, ())
+        )
     ]
     if unrecorded:
         yield Check(

@@ -74,13 +74,15 @@ class MachineCost:
     def phase_seconds(self, size: PhaseSize) -> float:
         """Estimate the wall time of a phase of the sweep, in seconds.
 
-        The machine is assumed to carry out runs in rounds of `max_concurrent_runs`. The runs whose
-        predictions determine noisy labels come first, in rounds of their own.
+        The machine is assumed to carry out runs in rounds of `max_concurrent_runs`, or of as many
+        as the phase allows. The runs whose predictions determine noisy labels come first, in rounds
+        of their own.
         """
+        slots = min(self.max_concurrent_runs, size.max_concurrent_runs or self.max_concurrent_runs)
         label_source_groups = [group for group in size.groups if group.is_label_source]
         other_groups = [group for group in size.groups if not group.is_label_source]
         return sum(
-            math.ceil(sum(group.run_count for group in groups) / self.max_concurrent_runs)
+            math.ceil(sum(group.run_count for group in groups) / slots)
             * self.mean_run_seconds(groups)
             for groups in (label_source_groups, other_groups)
         )

@@ -225,7 +225,7 @@ def _iter_reduced_flags(
     study, dataset = plan.study, plan.dataset
     flags = replace(
         study_flags,
-        trials=min(MAX_TRIALS, study.search.trials) if study.tune else study_flags.trials,
+        trials=_few_trials(study, MAX_TRIALS) if study.tune else study_flags.trials,
         seeds=min(MAX_SEEDS, len(study.confirm.seeds)),
         scenarios=(study.search.scenario or study.scenarios[0],)
         if len(study.scenarios) > 1
@@ -251,10 +251,16 @@ def _iter_reduced_flags(
             flags = _with_values(flags, f"posterior.backbone.name={SMALL_NETWORK}")
         yield flags
     if study.tune:
-        few_trials = min(FEW_TRIALS, study.search.trials)
+        few_trials = _few_trials(study, FEW_TRIALS)
         few_seeds = list(study.select.seeds[:1])
         flags = _with_values(flags, "select.candidates=1", f"select.seeds={few_seeds}")
         yield replace(flags, trials=few_trials)
+
+
+def _few_trials(study: Study, max_count: int) -> int:
+    """Return a number of trials up to `max_count`, if the sampler can do with fewer."""
+    trial_count = study.search.trials
+    return trial_count if study.search.sampler == "grid" else min(max_count, trial_count)
 
 
 def _accepts_small_network(study: Study, dataset: Dataset) -> bool:

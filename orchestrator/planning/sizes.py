@@ -73,11 +73,14 @@ class PhaseSize:
         phase: phase of the sweep: search, select or confirm.
         run_count_formula: text that explains the number of runs, such as "4 trials × 1 seed".
         groups: runs of the phase, grouped by cost.
+        max_concurrent_runs: largest number of runs that may be carried out at a time, apart from
+            those that other runs need; None for no limit.
     """
 
     phase: Phase
     run_count_formula: str
     groups: tuple[RunGroup, ...]
+    max_concurrent_runs: int | None = None
 
     @property
     def max_run_count(self) -> int:
@@ -136,18 +139,19 @@ def phase_sizes(plan: Plan) -> tuple[PhaseSize, ...]:
         sizes = [
             PhaseSize(
                 Phase.SEARCH,
-                f"{searches_text}{format_count(trial_count, 'trial')} × 1 seed{needs_text}",
+                f"{searches_text}{format_count(trial_count, 'trial')} × "
+                f"{format_count(len(study.search.seeds), 'seed')}{needs_text}",
                 _group_by_cost(
                     plan,
                     (
                         runs
                         for search in searches
-                        for runs in _runs_of_search(
-                            plan, Phase.SEARCH, search, study.search.seed, trial_count
-                        )
+                        for seed in study.search.seeds
+                        for runs in _runs_of_search(plan, Phase.SEARCH, search, seed, trial_count)
                     ),
                     counted_digests,
                 ),
+                max_concurrent_search_runs(plan),
             ),
             PhaseSize(
                 Phase.SELECT,
@@ -190,6 +194,12 @@ def phase_sizes(plan: Plan) -> tuple[PhaseSize, ...]:
             _group_by_cost(plan, _runs_of_confirm(plan), counted_digests),
         ),
     )
+
+
+def max_concurrent_search_runs(plan: Plan) -> int:
+    """Return the largest number of runs of the search phase at a time, of all searches."""
+    settings = plan.study.search
+    return min(settings.lag, settings.trials) * len(settings.seeds) * len(plan.searches)
 
 
 def _confirm_seeds_text(study: Study) -> str:

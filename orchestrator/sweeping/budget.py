@@ -95,7 +95,7 @@ class Budget:
 
         Args:
             position: position of the search among those of the sweep.
-            trial_count: number of trials of the search that have ended or are running.
+            trial_count: number of trials of the search that have started.
         """
         return True
 
@@ -223,10 +223,11 @@ def _search_forecasts(
         for phase, all_seconds in shares.items()
     }
     seed_count = len(plan.study.select.seeds)
+    rounds = math.ceil(len(plan.study.search.seeds) / cost.max_concurrent_runs)
     return tuple(
         SearchForecast(
             phase_seconds[Phase.SEARCH][position],
-            shares[Phase.SEARCH][position],
+            rounds * shares[Phase.SEARCH][position],
             phase_seconds[Phase.SELECT][position],
             phase_seconds[Phase.SELECT][position] / seed_count,
         )
@@ -321,25 +322,21 @@ class TimeBudget(Budget):
 
     def allows_trial(self, position: int, trial_count: int) -> bool:
         """Return whether a trial can end within the search's part; see `Budget.allows_trial`."""
-        if not trial_count:
-            return True
         forecast = self._forecast.searches[position]
         reserved = forecast.seed_seconds + self._seconds_reserved_after(position)
         end = min(
             self._part_end(position, Phase.SEARCH), self._end_time - self._slowness * reserved
         )
-        return self._clock() + self._slowness * forecast.trial_seconds <= end
+        return not trial_count or self._clock() + self._slowness * forecast.trial_seconds <= end
 
     def allows_seed(self, position: int, seed_count: int) -> bool:
         """Return whether a seed can end within the part of select; see `Budget.allows_seed`."""
-        if not seed_count:
-            return True
         reserved = self._seconds_reserved_after(position)
         end = min(
             self._part_end(position, Phase.SELECT), self._end_time - self._slowness * reserved
         )
         seconds = self._slowness * self._forecast.searches[position].seed_seconds
-        return self._clock() + seconds <= end
+        return not seed_count or self._clock() + seconds <= end
 
     def _seconds_reserved_after(self, position: int) -> float:
         """Return the expected time of the least that follows a search and its select phase."""

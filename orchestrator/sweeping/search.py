@@ -1,90 +1,110 @@
-"""Hyperparameter search with Optuna's ask-and-tell interface and a persistent database.
+"""Repeatable hyperparameter search, whose trials Optuna stores in a persistent database.
+
+Trial n is proposed from the results of trials up to n - lag, whichever ended first; those in
+between count as pending. The proposals therefore depend neither on the order in which runs end, nor
+on the number of runs at a time, nor on interruptions.
 
 The Optuna study is named by the digest of the search. A command with more trials, or the same
-command after an interruption, therefore continues the search. The objective of a trial is computed
-from the record of the trial's run.
+command after an interruption, therefore continues the search.
 """
 
 from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import optuna
-from optuna.exceptions import ExperimentalWarning
-from optuna.trial import TrialState
 
+from orchestrator.sweeping.samplers import (
+    OPTUNA_STATES,
+    Request,
+    Sampler,
+    optuna_trial,
+    round_values,
+)
+from orchestrator.sweeping.trials import Trial, TrialState
 from trainables.errors import NalError
-from trainables.run.identity import digest_of
-from trainables.run.seeds import derive_seed
+from trainables.run.identity import digest_of, identity_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
+
+    from optuna.trial import FrozenTrial
 
     from orchestrator.planning.plan import Values
     from orchestrator.sweeping.search_storage import Patience
     from trainables.run.parameters import Space
     from trainables.run.spec import RunSpec
 
-SIGNIFICANT_DIGITS = 4
-"""Number of significant digits of proposed values, so that users can type the values."""
+NUMBER_ATTRIBUTE = "number"
+"""Name of the user attribute of an Optuna trial for its number in the search.
 
-MULTIVARIATE = True
-"""Whether TPE models the searched hyperparameters jointly, as is the default in Optuna 5."""
-CONSTANT_LIAR = True
-"""Whether TPE treats running trials as bad, so that concurrent trials try different values."""
-SAMPLER_SETTINGS = {"name": "tpe", "multivariate": MULTIVARIATE, "constant_liar": CONSTANT_LIAR}
-"""Settings of Optuna's sampler, which enter the digest of a search."""
+Optuna's own number differs once a failed trial has been tried again.
+"""
 
-DIGEST_ATTRIBUTE = "digest"
-"""Name of the user attribute of an Optuna trial for the digest of its run."""
+DIGESTS_ATTRIBUTE = "digests"
+"""Name of the user attribute of an Optuna trial for the digests of its runs."""
 
 LABELS_ATTRIBUTE = "labels"
-"""Name of the user attribute of an Optuna study for the SHA-256 of the trials' noisy labels."""
+"""Begins the name of the user attribute of an Optuna study for the SHA-256 of the noisy labels of a
+seed, which follows."""
+
+
+@dataclass(frozen=True, slots=True)
+class SearchRules:
+    """What the proposals of a search depend on, besides the results of its trials.
+
+    Attributes:
+        spaces: search space by name of hyperparameter.
+        sampler: rule that proposes values.
+        seeds: seeds on which each trial is trained; the first one is also that of the sampler.
+        lag: number of trials that may run at a time: trial n is proposed when the trials up to
+            n - lag have ended.
+        reference: values of the first trial; None if the sampler chooses them.
+        history: complete trials of an earlier sweep that the sampler learns from.
+    """
+
+    spaces: Mapping[str, Space]
+    sampler: Sampler
+    seeds: tuple[int, ...]
+    lag: int
+    reference: Values | None = None
+    history: Sequence[Trial] = ()
+
+    def identity(self) -> dict[str, Any]:
+        """Return the values that enter the digest of a search, as JSON values."""
+        history = [[dict(trial.values), trial.objective] for trial in self.history]
+        return {
+            "space": {name: identity_of(space) for name, space in self.spaces.items()},
+            "sampler": dict(self.sampler.identity),
+            "seeds": list(self.seeds),
+            "lag": self.lag,
+            "reference": self.reference,
+            **({"history": history} if history else {}),
+        }
 
 
 def search_digest(
-    trial_spec: RunSpec, space: Mapping[str, Space], protocol: Mapping[str, str | int]
+    trial_spec: RunSpec, rules: SearchRules, protocol: Mapping[str, str | int]
 ) -> str:
     """Return the digest (SHA-256) that names a search.
 
-    The digest covers the search space, the settings of the sampler, the epochs of the objective,
-    and all settings of the trials except the searched values. It does not depend on the number of
-    trials.
+    The digest covers the rules of the search, the epochs of the objective, and all settings of the
+    trials except the searched values. It does not depend on the number of trials.
 
     Args:
-        trial_spec: spec of any trial of the search.
-        space: search space by name of a hyperparameter or of a value of the recipe.
+        trial_spec: spec of any run of the search.
+        rules: rules of the search.
         protocol: identity of the protocol (rule for the epochs whose accuracy is the objective).
     """
     identity = trial_spec.identity()
     for section in ("hyperparameters", "recipe"):
         identity[section] = {
-            name: value for name, value in identity[section].items() if name not in space
+            name: value for name, value in identity[section].items() if name not in rules.spaces
         }
-    bounds = {name: [interval.low, interval.high, interval.log] for name, interval in space.items()}
-    return digest_of(
-        {
-            "base": identity,
-            "space": bounds,
-            "objective": dict(protocol),
-            "sampler": SAMPLER_SETTINGS,
-        }
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class Proposal:
-    """Hyperparameter values that Optuna proposes for a trial.
-
-    Attributes:
-        number: number of the trial in Optuna.
-        values: values of the searched hyperparameters.
-    """
-
-    number: int
-    values: Values
+    return digest_of({"base": identity, "objective": dict(protocol), **rules.identity()})
 
 
 @dataclass
@@ -93,30 +113,29 @@ class Search:
 
     Attributes:
         study: Optuna study with the trials of the search.
-        space: search space by name of hyperparameter.
-        n_trials: target number of complete trials.
-        first_values: hyperparameter values of the first trial; None if the sampler chooses them.
+        rules: rules of the search.
+        trial_count: number of trials of the search.
         patience: repetition of the operations while the database is locked or away.
+        trials: trials of the search so far, by number.
     """
 
     study: optuna.Study
-    space: Mapping[str, Space]
-    n_trials: int
-    first_values: Values | None
+    rules: SearchRules
+    trial_count: int
     patience: Patience
+    trials: dict[int, Trial] = field(default_factory=dict)
+    _next_number: int = 0
+    _ended_count: int = 0
     _open_trials: dict[int, optuna.Trial] = field(default_factory=dict)
-    _completed_count: int = 0
-    _labels_sha256: str | None = None
+    _labels_sha256: dict[int, str] = field(default_factory=dict)
 
     @classmethod
     def open(
         cls,
         storage: optuna.storages.BaseStorage,
         digest: str,
-        space: Mapping[str, Space],
-        n_trials: int,
-        seed: int,
-        first_values: Values | None,
+        rules: SearchRules,
+        trial_count: int,
         patience: Patience,
     ) -> Search:
         """Open the search that a digest names, or create this search.
@@ -124,189 +143,185 @@ class Search:
         Args:
             storage: storage of the Optuna study.
             digest: digest of the search, which is the name of the Optuna study.
-            space: search space by name of hyperparameter.
-            n_trials: target number of complete trials.
-            seed: seed of the sampler. The seed is combined with the number of existing trials, so
-                that the sampler does not repeat its random numbers after a restart.
-            first_values: hyperparameter values of the first trial; None if the sampler chooses
-                them.
+            rules: rules of the search.
+            trial_count: number of trials of the search.
             patience: repetition of the operations while the database is locked or away.
         """
-
-        def open_study() -> optuna.Study:
-            study = optuna.create_study(
-                storage=storage, study_name=digest, direction="maximize", load_if_exists=True
+        study = patience.repeat(
+            lambda: optuna.create_study(
+                storage=storage,
+                study_name=digest,
+                sampler=optuna.samplers.RandomSampler(),  # never asked
+                direction="maximize",
+                load_if_exists=True,
             )
-            trials = study.get_trials(deepcopy=False)
-            study.sampler = optuna.samplers.TPESampler(
-                seed=derive_seed("search", seed, len(trials)) % 2**32,
-                multivariate=MULTIVARIATE,
-                constant_liar=CONSTANT_LIAR,
-            )
-            if first_values is not None and not trials:
-                study.enqueue_trial(dict(first_values))
-            return study
+        )
+        stored_trials = patience.repeat(lambda: study.get_trials(deepcopy=False))
+        trials: dict[int, Trial] = {}
+        for trial in filter(None, map(_read_trial, stored_trials)):
+            # A failed trial may have been tried again. Of several others, the first counts.
+            has_failed = trials.get(trial.number, trial).state is TrialState.FAILED
+            if trial.number < trial_count and (trial.number not in trials or has_failed):
+                trials[trial.number] = trial
+        return cls(study, rules, trial_count, patience, trials)
 
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ExperimentalWarning)
-            study = patience.repeat(open_study)
-        return cls(study, space, n_trials, first_values, patience)
+    def next_trial(self, may_propose: Callable[[int], bool] = lambda _number: True) -> Trial | None:
+        """Start the next trial and return it; None if no trial can start before others have ended.
 
-    def resume(self, objective_of: Callable[[Values], float | None]) -> None:
-        """Complete the trials whose runs have ended meanwhile, and count the complete trials.
-
-        The trials that an interrupted sweep left open otherwise are the next ones of `ask`.
+        A trial that an earlier process has left open, or that failed there, is started again in the
+        order of the numbers.
 
         Args:
-            objective_of: function from the hyperparameter values of a trial to the objective, or to
-                None if the run of the trial has not ended.
+            may_propose: function from the number of a new trial to whether it may be proposed; if
+                not, the search ends with the trials before it.
+        """
+        while self._next_number < self.trial_count:
+            number = self._next_number
+            trial = self.trials.get(number)
+            if trial is None:
+                if number - self.rules.lag >= self._count_ended():
+                    return None
+                if not may_propose(number):
+                    self.trial_count = number
+                    return None
+                trial = Trial(number, self._propose(number))
+            self._next_number += 1
+            if trial.state in (TrialState.RUNNING, TrialState.FAILED):
+                self.trials[number] = self._start(trial)
+                return self.trials[number]
+        return None
+
+    def _count_ended(self) -> int:
+        """Return the number of trials that have ended before the first one that has not."""
+        while (
+            self._ended_count < self._next_number and self.trials[self._ended_count].state.has_ended
+        ):
+            self._ended_count += 1
+        return self._ended_count
+
+    def _propose(self, number: int) -> Values:
+        """Return the values of a trial, a pure function of the results that it may depend on."""
+        rules = self.rules
+        if number == 0 and rules.reference is not None:
+            return dict(rules.reference)
+        known_trials = [
+            trial if trial.number <= number - rules.lag else Trial(trial.number, trial.values)
+            for trial in map(self.trials.__getitem__, range(number))
+        ]
+        request = Request(
+            rules.spaces,
+            seed=rules.seeds[0],
+            number=number - (rules.reference is not None),
+            trials=[*rules.history, *known_trials],
+        )
+        values = round_values(rules.sampler.propose(request), rules.spaces)
+        if rules.reference and values == round_values(rules.reference, rules.spaces):
+            return dict(rules.reference)
+        return values
+
+    def _start(self, trial: Trial) -> Trial:
+        """Write a trial to the database unless it is open there, and return the open trial.
+
+        It may be open there since an earlier process has left it, or since the answer of the
+        database to an earlier attempt was lost.
         """
 
-        def complete_ended_trials() -> None:
-            for trial in self._running_trials():
-                is_sampled = set(trial.params) == set(self.space)
-                objective = objective_of(self.values_of(trial.params)) if is_sampled else None
-                if objective is not None:
-                    self.study.tell(trial.number, objective)
+        def write_once() -> optuna.Trial:
+            opened = self._find_open(trial.number)
+            if opened is None:
+                new_trial = Trial(trial.number, trial.values)
+                attributes = {NUMBER_ATTRIBUTE: trial.number}
+                self.study.add_trial(optuna_trial(new_trial, self.rules.spaces, attributes))
+                opened = self._find_open(trial.number)
+            if opened is None:
+                raise NalError(
+                    f"trial {trial.number} of search {self.study.study_name[:12]} has vanished "
+                    "from the database of searches: check that no other program changes it, then "
+                    "type the same command again"
+                )
+            return opened
 
-        self.patience.repeat(complete_ended_trials)
-        self._completed_count = len(self.completed_trials())
+        opened = self._open_trials[trial.number] = self.patience.repeat(write_once)
+        return Trial(trial.number, dict(opened.params))
 
-    def _running_trials(self) -> list[optuna.trial.FrozenTrial]:
-        return self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    def _find_open(self, number: int) -> optuna.Trial | None:
+        """Return the first open trial with a number in the database; None if there is none."""
+        running = self.study.get_trials(deepcopy=False, states=(OPTUNA_STATES[TrialState.RUNNING],))
+        return next(
+            (
+                optuna.Trial(self.study, frozen._trial_id)  # noqa: SLF001 - not public
+                for frozen in running
+                if frozen.user_attrs.get(NUMBER_ATTRIBUTE) == number
+            ),
+            None,
+        )
 
-    @property
-    def trial_count(self) -> int:
-        """Number of complete and open trials."""
-        return self._completed_count + len(self._open_trials)
+    def end(self, trial: Trial, digests: Sequence[str] = ()) -> None:
+        """Store what became of a trial.
 
-    @property
-    def remaining_trial_count(self) -> int:
-        """Number of further trials to propose, besides the open ones, to reach `n_trials`."""
-        return max(0, self.n_trials - self.trial_count)
+        Args:
+            trial: trial that `next_trial` returned, with its final state, objective and steps.
+            digests: digests of the trial's runs.
+        """
+        opened = self._open_trials[trial.number]
+        if digests:
+            self.patience.repeat(lambda: opened.set_user_attr(DIGESTS_ATTRIBUTE, list(digests)))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # steps that an earlier process has reported
+            for step, value in trial.steps.items():
+                self.patience.repeat(partial(opened.report, value, step))
+        objective = trial.objective if trial.state is TrialState.COMPLETE else None
+        self.patience.repeat(
+            lambda: self.study.tell(
+                opened, objective, OPTUNA_STATES[trial.state], skip_if_finished=True
+            )
+        )
+        self.trials[trial.number] = trial
+        del self._open_trials[trial.number]
 
     @property
     def done(self) -> bool:
-        """Whether the target number of trials is complete."""
-        return self._completed_count >= self.n_trials
+        """Whether every trial has ended."""
+        return self._count_ended() >= self.trial_count
 
-    def values_of(self, params: Mapping[str, float]) -> Values:
-        """Return the hyperparameter values of a trial, rounded and clipped to the search space.
+    @property
+    def completed_trials(self) -> list[Trial]:
+        """Complete trials in the order of their numbers."""
+        trials = sorted(self.trials.values(), key=lambda trial: trial.number)
+        return [trial for trial in trials if trial.state is TrialState.COMPLETE]
 
-        Values that equal `first_values` after rounding are replaced by the unrounded
-        `first_values`.
+    def check_labels(self, seed: int, sha256: str) -> None:
+        """Check that a run was trained on the same noisy labels as the earlier ones of its seed.
 
-        Args:
-            params: values of the trial as Optuna stores them.
-        """
-        values = round_values(params)
-        if self.first_values is not None and values == round_values(self.first_values):
-            return dict(self.first_values)
-        return {
-            name: min(max(value, self.space[name].low), self.space[name].high)
-            for name, value in values.items()
-        }
-
-    def ask(self) -> Proposal:
-        """Start a trial and return the hyperparameter values that Optuna proposes.
-
-        A trial that is running in the database, but not in this process, comes first: it was left
-        by an interrupted sweep, or the answer of the database to an earlier call was lost.
-        """
-
-        def start_trial() -> optuna.Trial:
-            left_over = next(
-                (
-                    trial
-                    for trial in self._running_trials()
-                    if trial.number not in self._open_trials
-                ),
-                None,
-            )
-            trial = (
-                self.study.ask()
-                if left_over is None
-                else optuna.Trial(self.study, left_over._trial_id)  # noqa: SLF001 - not public
-            )
-            for name, space in self.space.items():
-                trial.suggest_float(name, space.low, space.high, log=space.log)
-            return trial
-
-        trial = self.patience.repeat(start_trial)
-        self._open_trials[trial.number] = trial
-        return Proposal(trial.number, self.values_of(trial.params))
-
-    def check_labels(self, sha256: str) -> None:
-        """Check that a trial was trained on the same noisy labels as the earlier trials.
-
-        The first trial that ends determines the labels of the search.
+        The first run of a seed that ends determines the labels.
 
         Args:
-            sha256: SHA-256 of the labels that the trial was trained on.
+            seed: seed of the run.
+            sha256: SHA-256 of the labels that the run was trained on.
 
         Raises:
             NalError: if the labels differ, since the objectives are then not comparable.
         """
-        if self._labels_sha256 is None:
-            self._labels_sha256 = self.patience.repeat(
-                lambda: self.study.user_attrs.get(LABELS_ATTRIBUTE)
-            )
-        expected_sha256 = self._labels_sha256
-        if expected_sha256 is None:
-            self.patience.repeat(lambda: self.study.set_user_attr(LABELS_ATTRIBUTE, sha256))
-        elif expected_sha256 != sha256:
+        name = f"{LABELS_ATTRIBUTE} {seed}"
+        if seed not in self._labels_sha256:
+            stored_sha256 = self.patience.repeat(lambda: self.study.user_attrs.get(name))
+            if stored_sha256 is None:
+                self.patience.repeat(lambda: self.study.set_user_attr(name, sha256))
+            self._labels_sha256[seed] = stored_sha256 or sha256
+        expected_sha256 = self._labels_sha256[seed]
+        if expected_sha256 != sha256:
             raise NalError(
                 f"the earlier trials of search {self.study.study_name[:12]} were trained on noisy "
                 f"labels with SHA-256 {expected_sha256[:12]}, but a new trial on labels with "
                 f"SHA-256 {sha256[:12]}, so their objectives are not comparable: choose another "
                 "home folder with --home to start a new search"
             )
-        self._labels_sha256 = sha256
-
-    def tell(self, proposal: Proposal, objective: float, digest: str) -> None:
-        """Mark a trial as complete, with its objective.
-
-        Args:
-            proposal: proposal of the trial, as `ask` returned it.
-            objective: objective of the trial, computed from the result of its run.
-            digest: digest of the trial's run.
-        """
-        trial = self._open_trials[proposal.number]
-        self.patience.repeat(lambda: trial.set_user_attr(DIGEST_ATTRIBUTE, digest))
-        self.patience.repeat(lambda: self.study.tell(trial, objective, skip_if_finished=True))
-        del self._open_trials[proposal.number]
-        self._completed_count += 1
-
-    def fail(self, proposal: Proposal) -> None:
-        """Mark a trial as failed, since its run could not be carried out.
-
-        No other trial replaces it: the target number of trials is reduced by one.
-
-        Args:
-            proposal: proposal of the trial, as `ask` returned it.
-        """
-        trial = self._open_trials[proposal.number]
-        self.patience.repeat(
-            lambda: self.study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
-        )
-        del self._open_trials[proposal.number]
-        self.n_trials -= 1
-
-    def completed_trials(self) -> list[tuple[Values, float]]:
-        """Return the hyperparameter values and the objective of each complete trial.
-
-        The trials are in the order of their proposal. If more than `n_trials` are complete, only
-        the first `n_trials` are returned.
-        """
-        trials = self.patience.repeat(
-            lambda: self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        )
-        return [
-            (self.values_of(trial.params), float(trial.values[0]))
-            for trial in trials[: self.n_trials]
-        ]
 
 
-def round_values(params: Mapping[str, Any]) -> Values:
-    """Return hyperparameter values rounded to `SIGNIFICANT_DIGITS`, by name."""
-    return {name: float(f"{value:.{SIGNIFICANT_DIGITS}g}") for name, value in params.items()}
+def _read_trial(stored: FrozenTrial) -> Trial | None:
+    """Return a trial that is stored in Optuna; None if it has no number and is not of a search."""
+    number = stored.user_attrs.get(NUMBER_ATTRIBUTE)
+    if number is None:
+        return None
+    (state,) = (ours for ours, theirs in OPTUNA_STATES.items() if theirs is stored.state)
+    return Trial(number, dict(stored.params), state, stored.value, stored.intermediate_values)

@@ -54,22 +54,17 @@ class TaskQueue:
         """Remove and return the first queued task; None if no task is queued."""
         return self._ready.popleft() if self._ready else None
 
-    def add_waiting(self, task: Task, needed_task: Task) -> bool:
+    def add_waiting(self, task: Task, needed_task: Task) -> None:
         """Let a task wait for a needed run, and queue this run unless it is queued or running.
 
         Args:
             task: task that waits.
             needed_task: task of the needed run.
-
-        Returns:
-            Whether this call has queued the needed run.
         """
         digest = needed_task.spec.digest
-        is_queued_now = digest not in self._waiting and digest not in self.running_digests
-        if is_queued_now:
+        if digest not in self._waiting and digest not in self.running_digests:
             self._ready.append(needed_task)
         self._waiting.setdefault(digest, []).append(task)
-        return is_queued_now
 
     def mark_ended(self, digest: str) -> list[Task]:
         """Mark a run as ended, and return the tasks that waited for this run.
@@ -184,7 +179,6 @@ class Sweep:
         self._queue = TaskQueue()
         self._crash_detector = CrashDetector()
         self.run_phases: dict[str, Phase] = {}
-        self._blocked_digests: set[str] = set()
         self._posterior_digests = {spec.digest for spec in plan.posterior_specs}
         self.tunings = [
             Tuning(plan, tuning_plan, storage, patience, budget) for tuning_plan in plan.searches
@@ -244,8 +238,7 @@ class Sweep:
             Record(self._home, spec.digest).discard_if_cleaned()
             result = self._final_result(spec)
             if result is None:
-                if not self._queue.add_waiting(task, _need_task(spec, task)):
-                    self._blocked_digests.add(task.spec.digest)
+                self._queue.add_waiting(task, _need_task(spec, task))
                 return True
             self._check_posterior(spec, result)
         return False
@@ -298,10 +291,7 @@ class Sweep:
     def _new_tasks(self) -> Iterator[Task]:
         """Yield the tasks of new runs, in the order of their phases."""
         for tuning in self.tunings:
-            # If a trial waits for a run that all trials need, more trials would be proposed before
-            # the first ones have results.
-            if not self._blocked_digests & tuning.open_trial_digests:
-                yield from tuning.tasks()
+            yield from tuning.tasks()
         yield from tasks_by_seed([cell.seed_group for cell in self.cells])
         yield from tasks_by_seed([cell.crossed_group for cell in self.cells])
 
@@ -401,7 +391,6 @@ class Sweep:
             reason = f"{result.status} {result.reason}"
         task.on_end(None if is_out_of_memory else result, reason)
         dependents = self._queue.mark_ended(spec.digest)
-        self._blocked_digests.difference_update(other.spec.digest for other in dependents)
         if result is not None:
             self._count_task(task)
             self._on_result(task, result)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass, replace
 from functools import partial
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 from orchestrator.sweeping.budget import NO_BUDGET
-from orchestrator.sweeping.search import Proposal, Search, search_digest
+from orchestrator.sweeping.samplers import sampler_of
+from orchestrator.sweeping.search import Search, SearchRules, search_digest
 from orchestrator.sweeping.selection import Candidate, choose_candidate, select_candidates
 from orchestrator.sweeping.tasks import SeedGroup, Task, tasks_by_seed
+from orchestrator.sweeping.trials import Trial, TrialState
 from search_spaces.schema import Phase
 from trainables.errors import NalError
 
@@ -25,6 +29,19 @@ if TYPE_CHECKING:
     from trainables.run.spec import RunSpec
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class OpenTrial:
+    """A trial whose runs are to be carried out.
+
+    Attributes:
+        trial: the trial. It is COMPLETE if only the records of its runs are missing.
+        runs: its runs, one for each seed of the search.
+    """
+
+    trial: Trial
+    runs: SeedGroup
+
+
 class Tuning:
     """Choice of hyperparameter values for one method, in the phases search and select.
 
@@ -34,17 +51,15 @@ class Tuning:
         space: search space by name of hyperparameter.
         search: state of the search phase.
         reference: hyperparameter values of the method's paper; None if they are unknown.
-        open_trial_digests: digests of the trials' runs that have not ended.
-        trial_digests: digests of the trials' runs that have ended, in the order of their ends.
         candidates: each candidate with its runs on fresh seeds; empty until the search is done.
         chosen_values: values of the best candidate; None until the select phase is done.
+        failure_reasons: reason of each run of a trial that could not be carried out.
+        best_trial: highest objective of a trial so far and the values of this trial; None before
+            the first trial has ended.
         budget_trials: number of trials with which the time budget has ended the search; None if it
             has not.
         budget_seeds: number of seeds with which the time budget has ended select; None if it has
             not.
-        failure_reasons: reason of each trial whose run could not be carried out.
-        best_trial: highest objective of a trial so far and the values of this trial; None before
-            the first trial has ended.
     """
 
     def __init__(
@@ -64,20 +79,19 @@ class Tuning:
             patience: repetition of operations while the storage is locked or away.
             budget: time budget of the sweep.
         """
-        study = sweep_plan.study
         self._sweep_plan = sweep_plan
         self._budget = budget
-        self._recorded_result: Callable[[RunSpec], RunResult | None] = lambda _spec: None
         self._position = sweep_plan.searches.index(plan)
+        self._recorded_result: Callable[[RunSpec], RunResult | None] = lambda _spec: None
         phase_ends = budget.phase_ends((plan.method, plan.scenario))
         self.budget_trials, self.budget_seeds = phase_ends.trials, phase_ends.seeds
         self.plan = plan
         self.objective = sweep_plan.objective(plan.scenario)
-        self.space = study.space_of(plan.method)
-        self.reference = sweep_plan.reference_of(plan.method)
-        self.open_trial_digests: set[str] = set()
-        self.trial_digests: list[str] = []
-        self._unrecorded_trials: list[Values] = []
+        rules = search_rules(sweep_plan, plan)
+        self.space = rules.spaces
+        self.reference = rules.reference
+        self._open_trials: list[OpenTrial] = []
+        self._digests_by_trial: dict[int, list[str]] = {}
         self.candidates: list[tuple[Candidate, SeedGroup]] = []
         self.chosen_values: Values | None = None
         self.failure_reasons: list[str] = []
@@ -85,85 +99,90 @@ class Tuning:
         self.search = Search.open(
             storage,
             _digest_of_search(sweep_plan, plan),
-            self.space,
-            study.search.trials
-            if self.budget_trials is None
-            else min(self.budget_trials, study.search.trials),
-            study.search.seed,
-            self.reference,
+            rules,
+            sweep_plan.study.search.trials - self.omitted_trial_count,
             patience,
         )
 
     def resume(
         self, recorded_result: Callable[[RunSpec], RunResult | None]
     ) -> Iterator[tuple[Task, RunResult]]:
-        """Continue the search of an interrupted sweep, and yield its complete trials.
+        """Continue the search of an interrupted sweep, and yield the runs of its complete trials.
 
-        A complete trial whose run has no record, since it was removed, is not yielded. Its
-        objective stays in the search, and `tasks` yields its run again.
+        If a run of a complete trial has no record, since it was removed, the trial is not yielded.
+        Its objective stays in the search, and `tasks` yields its runs again.
 
         Args:
             recorded_result: function from the spec of a run to the recorded result, or to None if
                 the run has not ended.
 
         Yields:
-            Task and result of each complete trial's run.
+            Task and result of each run.
         """
         self._recorded_result = recorded_result
+        for trial in self.search.completed_trials:
+            opened = self._open(trial)
+            results = [recorded_result(spec) for spec in opened.runs.specs]
+            recorded = [result for result in results if result is not None]
+            if len(recorded) < len(results):
+                self._open_trials.append(opened)
+                continue
+            for task, result in zip(self._tasks_of(opened), recorded, strict=True):
+                self._check_labels(result)
+                yield replace(task, on_end=lambda _result, _reason: None), result
+            self._add_trial(trial, [result.digest for result in recorded])
 
-        def objective_of(values: Values) -> float | None:
-            result = recorded_result(self._trial_spec(values))
-            return None if result is None else self._compute_objective(result)
+    def _open(self, trial: Trial) -> OpenTrial:
+        """Return a trial with its runs, none of which has ended."""
+        specs = _trial_specs(self._sweep_plan, self.plan, trial.values)
+        return OpenTrial(trial, SeedGroup(specs, trial.values, Phase.SEARCH))
 
-        self.search.resume(objective_of)
-        for values, objective in self.search.completed_trials():
-            spec = self._trial_spec(values)
-            result = recorded_result(spec)
-            if result is None:
-                self._unrecorded_trials.append(values)
-            else:
-                self.search.check_labels(result.labels.sha256)
-                self._add_trial(values, objective, result)
-                yield Task(spec, Phase.SEARCH, values, lambda _result, _reason: None), result
+    def _tasks_of(self, opened: OpenTrial) -> Iterator[Task]:
+        """Yield the tasks of a trial that were not yielded by an earlier call."""
+        for task in tasks_by_seed([opened.runs]):
+            yield replace(task, on_end=partial(self._end_run, opened, task.on_end))
 
-    def _trial_spec(self, values: Values) -> RunSpec:
-        return _trial_spec(self._sweep_plan, self.plan, values)
+    def _check_labels(self, result: RunResult) -> None:
+        """Check that a run of the search was trained on the noisy labels of its seed."""
+        seed = result.spec.seeds.base_seed(self._sweep_plan.study.fixed_seeds)
+        self.search.check_labels(seed, result.labels.sha256)
 
-    def _compute_objective(self, result: RunResult) -> float:
-        """Check that a trial was trained on the search's noisy labels, and return the objective."""
-        self.search.check_labels(result.labels.sha256)
-        return self.objective.compute(result)
+    def _add_trial(self, trial: Trial, digests: list[str]) -> None:
+        """Count a complete trial, whose runs are recorded."""
+        self._digests_by_trial[trial.number] = digests
+        objective = trial.objective
+        if objective is not None and (self.best_trial is None or objective > self.best_trial[0]):
+            self.best_trial = (objective, trial.values)
 
-    def _add_trial(self, values: Values, objective: float, result: RunResult) -> None:
-        self.trial_digests.append(result.digest)
-        if self.best_trial is None or objective > self.best_trial[0]:
-            self.best_trial = (objective, values)
+    @property
+    def trial_digests(self) -> list[str]:
+        """Digests of the runs of complete trials, in the order of the trials."""
+        return [
+            digest
+            for number in sorted(self._digests_by_trial)
+            for digest in self._digests_by_trial[number]
+        ]
 
     def tasks(self) -> Iterator[Task]:
         """Yield the tasks of trials and candidates that need not wait for other runs."""
-        while self._unrecorded_trials:
-            values = self._unrecorded_trials.pop(0)
-            spec = self._trial_spec(values)
-            self.open_trial_digests.add(spec.digest)
-            yield Task(spec, Phase.SEARCH, values, partial(self._end_repeated_trial, values, spec))
-        while self.search.remaining_trial_count and self._has_time_for_trial():
-            proposal = self.search.ask()
-            spec = self._trial_spec(proposal.values)
-            self.open_trial_digests.add(spec.digest)
-            yield Task(
-                spec, Phase.SEARCH, proposal.values, partial(self._end_trial, proposal, spec)
-            )
+        while True:
+            for opened in list(self._open_trials):
+                yield from self._tasks_of(opened)
+            trial = self.search.next_trial(self._has_time_for_trial)
+            if trial is None:
+                break
+            self._open_trials.append(self._open(trial))
         if self.is_search_done and not self.candidates:
             self._start_select_phase()
         yield from tasks_by_seed(
             [seed_group for _, seed_group in self.candidates], self._has_time_for_seed
         )
 
-    def _has_time_for_trial(self) -> bool:
-        """Return whether the budget has time for one more trial; if not, end the search."""
-        if self._budget.allows_trial(self._position, self.search.trial_count):
+    def _has_time_for_trial(self, number: int) -> bool:
+        """Return whether the budget has time for a new trial; if not, the search ends before it."""
+        if self._budget.allows_trial(self._position, number):
             return True
-        self.search.n_trials = self.budget_trials = self.search.trial_count
+        self.budget_trials = number
         return False
 
     def _has_time_for_seed(self, seed_count: int) -> bool:
@@ -196,41 +215,48 @@ class Tuning:
         ended_count = sum(len(group.results) for group in groups)
         run_count = sum(len(group.specs) for group in groups)
         return {
-            Phase.SEARCH: self.search.trial_count / max(1, self.search.n_trials),
+            Phase.SEARCH: len(self.search.trials) / self.search.trial_count,
             Phase.SELECT: ended_count / max(1, run_count),
         }
 
     @property
     def is_search_done(self) -> bool:
-        """Whether the target number of trials is complete, and no trial is to be trained again."""
-        return self.search.done and not self._unrecorded_trials and not self.open_trial_digests
+        """Whether every trial has ended, and none is to be trained again."""
+        return self.search.done and not self._open_trials
 
-    def _end_repeated_trial(
-        self, values: Values, spec: RunSpec, result: RunResult | None, reason: str
+    def _end_run(
+        self,
+        opened: OpenTrial,
+        add_result: Callable[[RunResult | None, str], None],
+        result: RunResult | None,
+        reason: str,
     ) -> None:
-        self.open_trial_digests.discard(spec.digest)
-        if result is None:
-            self.failure_reasons.append(reason)
-        else:
-            self._add_trial(values, self._compute_objective(result), result)
-
-    def _end_trial(
-        self, proposal: Proposal, spec: RunSpec, result: RunResult | None, reason: str
-    ) -> None:
-        self.open_trial_digests.discard(spec.digest)
-        if result is None:
-            self.failure_reasons.append(reason)
-            self.search.fail(proposal)
-        else:
-            objective = self._compute_objective(result)
-            self.search.tell(proposal, objective, result.digest)
-            self._add_trial(proposal.values, objective, result)
+        """Process the end of a run of a trial, and of the trial with its last run."""
+        if result is not None:
+            self._check_labels(result)
+        add_result(result, reason)
+        runs, trial = opened.runs, opened.trial
+        if not runs.done:
+            return
+        self._open_trials.remove(opened)
+        self.failure_reasons += runs.failure_reasons
+        if trial.state is TrialState.RUNNING:
+            trial = replace(trial, state=TrialState.FAILED)
+            if not runs.failure_reasons:
+                objective = fmean(map(self.objective.compute, runs.results.values()))
+                trial = replace(trial, state=TrialState.COMPLETE, objective=objective)
+            self.search.end(trial, [spec.digest for spec in runs.specs])
+        if not runs.failure_reasons:
+            self._add_trial(trial, [spec.digest for spec in runs.specs])
 
     def _start_select_phase(self) -> None:
         study = self._sweep_plan.study
-        candidates = select_candidates(
-            self.search.completed_trials(), study.select.candidates, self.reference
-        )
+        completed_trials = [
+            (trial.values, trial.objective)
+            for trial in self.search.completed_trials
+            if trial.objective is not None
+        ]
+        candidates = select_candidates(completed_trials, study.select.candidates, self.reference)
         if not candidates:
             raise NalError(
                 f"no trial of the search for {self.plan.method} could be carried out; "
@@ -246,12 +272,13 @@ class Tuning:
             self.candidates.append((candidate, SeedGroup(specs, candidate.values, Phase.SELECT)))
 
     @property
-    def chosen_trial_digest(self) -> str:
-        """Digest of the search's run with the chosen values; "" without values or such a run."""
+    def chosen_trial_digests(self) -> list[str]:
+        """Digests of the search's runs with the chosen values; [] without values or such runs."""
         if self.chosen_values is None:
-            return ""
-        digest = self._trial_spec(self.chosen_values).digest
-        return digest if digest in self.trial_digests else ""
+            return []
+        specs = _trial_specs(self._sweep_plan, self.plan, self.chosen_values)
+        ended_digests = set(self.trial_digests)
+        return [spec.digest for spec in specs if spec.digest in ended_digests]
 
     def choose_values(self) -> None:
         """Set `chosen_values` to the values of the best candidate, if all runs have ended.
@@ -291,9 +318,28 @@ class Tuning:
             ).values
 
 
-def _trial_spec(sweep_plan: Plan, plan: TuningPlan, values: Values) -> RunSpec:
-    return sweep_plan.spec(
-        Phase.SEARCH, plan.method, plan.scenario, values, sweep_plan.study.search.seed
+def _trial_specs(sweep_plan: Plan, plan: TuningPlan, values: Values) -> list[RunSpec]:
+    """Return the specs of a trial's runs, in the order of the search's seeds."""
+    return [
+        sweep_plan.spec(Phase.SEARCH, plan.method, plan.scenario, values, seed)
+        for seed in sweep_plan.study.search.seeds
+    ]
+
+
+def search_rules(sweep_plan: Plan, plan: TuningPlan) -> SearchRules:
+    """Return the rules of the search of one method.
+
+    Args:
+        sweep_plan: plan of the whole sweep.
+        plan: plan of the search of one method.
+    """
+    study = sweep_plan.study
+    return SearchRules(
+        spaces=study.space_of(plan.method),
+        sampler=sampler_of(study, plan.method),
+        seeds=study.search.seeds,
+        lag=study.search.lag,
+        reference=sweep_plan.reference_of(plan.method),
     )
 
 
@@ -309,11 +355,11 @@ def _digest_of_search(sweep_plan: Plan, plan: TuningPlan) -> str:
         sweep_plan: plan of the whole sweep.
         plan: plan of the search of one method.
     """
-    space = sweep_plan.study.space_of(plan.method)
+    rules = search_rules(sweep_plan, plan)
     # The digest does not cover the searched values, but every spec contains such values.
-    lowest_values = {name: interval.low for name, interval in space.items()}
-    protocol = sweep_plan.objective(plan.scenario).protocol
-    return search_digest(_trial_spec(sweep_plan, plan, lowest_values), space, protocol.identity)
+    lowest_values = {name: space.low for name, space in rules.spaces.items()}
+    spec = _trial_specs(sweep_plan, plan, lowest_values)[0]
+    return search_digest(spec, rules, sweep_plan.objective(plan.scenario).protocol.identity)
 
 
 def _describe_failures(reasons: Sequence[str]) -> str:

@@ -161,9 +161,7 @@ def plan_record(
         standard_error=plan.standard_error,
         headline="last epoch",
         deviations=list(applicable_deviations(study)),
-        searches=[
-            _tuning_record(tuning, loaded_study, study.search.trials) for tuning in sweep.tunings
-        ],
+        searches=[_tuning_record(tuning, loaded_study) for tuning in sweep.tunings],
         cells=[
             cell_record(cell, loaded_study, plan.sample_count, study_flags) for cell in sweep.cells
         ],
@@ -201,16 +199,16 @@ def _scenario_epochs(study: Study) -> dict[str, int]:
     }
 
 
-def _tuning_record(tuning: Tuning, loaded_study: LoadedStudy, trial_count: int) -> TuningRecord:
-    method, reference = tuning.plan.method, tuning.reference
+def _tuning_record(tuning: Tuning, loaded_study: LoadedStudy) -> TuningRecord:
+    method, reference, study = tuning.plan.method, tuning.reference, loaded_study.study
     return TuningRecord(
         method=method,
         method_title=method_of(method).title,
         scenario=tuning.plan.scenario,
         serves=list(tuning.plan.served_scenarios),
         space=dict(tuning.space),
-        trials=trial_count,
-        digests=list(tuning.trial_digests),
+        trials=study.search.trials,
+        digests=tuning.trial_digests,
         reference=None
         if reference is None
         else ReferenceRecord(
@@ -222,8 +220,9 @@ def _tuning_record(tuning: Tuning, loaded_study: LoadedStudy, trial_count: int) 
             for candidate, seed_group in tuning.candidates
         ],
         chosen=None if tuning.chosen_values is None else dict(tuning.chosen_values),
-        chosen_digest=tuning.chosen_trial_digest,
-        remedies=_remedies(tuning, loaded_study.study),
+        chosen_digests=tuning.chosen_trial_digests,
+        seeds=len(study.search.seeds),
+        remedies=_remedies(tuning, study),
         budget_trials=tuning.budget_trials,
         budget_seeds=tuning.budget_seeds,
     )
@@ -252,9 +251,8 @@ def cell_record(
         sample_count: number of training samples that runs use, including held-out ones.
         study_flags: flags of the sweep's command; None for a sweep without a command.
     """
-    trial_count = (
-        len(cell.tuning.trial_digests) if cell.tuning and cell.origin.startswith("tuned") else 0
-    )
+    is_tuned = cell.tuning is not None and cell.origin.startswith("tuned")
+    trial_count = len(cell.tuning.search.completed_trials) if cell.tuning and is_tuned else 0
     resolved = resolve(loaded_study.study, cell.method, cell.scenario)
     training = resolved.training
     chosen_names = set(cell.seed_group.values)

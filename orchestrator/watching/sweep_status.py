@@ -10,6 +10,7 @@ from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from statistics import fmean
 from typing import TYPE_CHECKING, Literal
 
 from orchestrator.recorded_names import nothing_recorded
@@ -415,7 +416,7 @@ def _phase_size(
     if is_finished or (phase == "confirm" and digests):
         return PhaseProgress(len(digests), 0)
     if phase == "search" and plan.searches:
-        return PhaseProgress(sum(search.trials for search in plan.searches), 0)
+        return PhaseProgress(sum(search.trials * search.seeds for search in plan.searches), 0)
     return None
 
 
@@ -461,14 +462,17 @@ def _best_trial(
     """Return the trial with the highest accuracy on held-out noisy labels, of all searches."""
     best: BestTrial | None = None
     for search in plan.searches:
-        for digest in search.digests:
-            summary = summaries.get(digest)
-            if not isinstance(summary, RunSummary) or summary.accuracy is None:
+        for digests in search.runs_by_trial:
+            runs = [run for run in map(summaries.get, digests) if isinstance(run, RunSummary)]
+            accuracies = [run.accuracy for run in runs if run.accuracy is not None]
+            if len(accuracies) < len(digests):
                 continue
-            if best is None or summary.accuracy > best.accuracy:
-                spec = summary.spec
+            if best is None or fmean(accuracies) > best.accuracy:
+                spec = runs[0].spec
                 values = {name: _value(spec, name) for name in search.space}
-                best = BestTrial(digest, search.method, search.scenario, summary.accuracy, values)
+                best = BestTrial(
+                    digests[0], search.method, search.scenario, fmean(accuracies), values
+                )
     return best
 
 

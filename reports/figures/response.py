@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -290,15 +291,14 @@ def _read_trials(
 ) -> tuple[list[tuple[float, ...]], list[float]]:
     """Return the values and the objective in percent of each recorded trial of a search."""
     trials, accuracies = [], []
-    for digest in search.digests:
-        run = source.runs.get(digest)
-        if run is None:
-            continue
-        accuracy = trial_objective(run, source.plan)
-        names = [f"hp/{axis.name}" for axis in axes]
-        if accuracy is not None and run.metrics.keys() >= set(names):
-            trials.append(tuple(run.metrics[name] for name in names))
-            accuracies.append(accuracy)
+    names = [f"hp/{axis.name}" for axis in axes]
+    for digests in search.runs_by_trial:
+        runs = [source.runs[digest] for digest in digests if digest in source.runs]
+        objectives = [trial_objective(run, source.plan) for run in runs]
+        recorded = [objective for objective in objectives if objective is not None]
+        if len(recorded) == len(digests) and runs[0].metrics.keys() >= set(names):
+            trials.append(tuple(runs[0].metrics[name] for name in names))
+            accuracies.append(fmean(recorded))
     return trials, accuracies
 
 

@@ -319,7 +319,7 @@ def _search(search: TuningRecord, runs: Mapping[str, RecordedRun]) -> PageSearch
     reference = search.reference
     facts = {
         "Searched": "; ".join(map(format_space, search.space, search.space.values())),
-        "Trials": f"{len(search.digests)} of {search.trials} on {search.scenario}",
+        "Trials": f"{len(search.runs_by_trial)} of {search.trials} on {search.scenario}",
         "Reference": f"{format_values(reference.values)} ({reference.source})" if reference else "",
         "Chosen": format_values(search.chosen) if search.chosen else "not yet",
         "Used on": ", ".join(search.serves),

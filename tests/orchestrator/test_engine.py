@@ -245,7 +245,8 @@ def test_a_crash_fails_only_the_run_that_crashed(
     assert sweep.done
     assert sweep.failures
     assert all("ZeroDivisionError: a bug (" in text for text in sweep.failures)
-    assert all(values["lambda"] <= 1 for values, _ in sweep.tunings[0].search.completed_trials())
+    trials = sweep.tunings[0].search.completed_trials
+    assert all(trial.values["lambda"] <= 1 for trial in trials)
     assert complete_trials(sweep) == [6 - len(sweep.failures)]
 
 
@@ -330,8 +331,8 @@ def test_diverged_runs_count_as_chance(engine: Callable[..., Engine], tmp_path: 
     sweep = sweep_of(engine, tmp_path, trials=6)
     assert sweep.done
     assert complete_trials(sweep) == [6]
-    for values, value in sweep.tunings[0].search.completed_trials():
-        assert (value == 0.1) is (values["lambda"] > 1)
+    for trial in sweep.tunings[0].search.completed_trials:
+        assert (trial.objective == 0.1) is (trial.values["lambda"] > 1)
     chosen = sweep.tunings[0].chosen_values
     assert chosen is not None
     assert chosen["lambda"] <= 1

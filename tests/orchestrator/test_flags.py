@@ -140,11 +140,11 @@ def test_flags_change_the_study() -> None:
         scenarios=("clean",),
         methods=("nal",),
         subset=500,
-        sets=("recipe.batch_size=32", "search.seed=77"),
+        sets=("recipe.batch_size=32", "search.seeds=[77]"),
     )
     loaded = study_flags.load()
     study = loaded.study
-    assert (study.search.trials, study.search.seed) == (5, 77)
+    assert (study.search.trials, study.search.seeds) == (5, (77,))
     assert study.confirm.seeds == (0, 1)
     assert study.scenarios == ("clean",)
     assert study.search.scenario == "clean"

@@ -45,7 +45,7 @@ def searched_plan() -> tuple[PlanRecord, list[RunResult]]:
         digests=[result.digest for result in trials],
         candidates=[CandidateRecord(WINNER, "search", [each.digest for each in selected])],
         chosen=WINNER,
-        chosen_digest=trials[0].digest,
+        chosen_digests=[trials[0].digest],
     )
     return make_plan([cell], searches=[search]), [*trials, *selected, *confirmed]
 

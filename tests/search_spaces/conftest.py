@@ -36,7 +36,7 @@ reference:
 search:
   scenario: symmetric-0.4
   trials: 4
-  seed: 1000
+  seeds: [1000]
   hold_out: 0.3
   space:
     nal:

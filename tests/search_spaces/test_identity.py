@@ -46,7 +46,10 @@ def test_amounts_and_presentation_do_not_enter(sets: str) -> None:
 @pytest.mark.parametrize(
     "sets",
     [
-        "search.seed=7",
+        "search.seeds=[7]",
+        "search.seeds=[1000, 1001]",
+        "search.sampler=qmc",
+        "search.lag=8",
         "search.hold_out=0.2",
         "search.scope=scenario",
         "search.scenario=symmetric-0.2",
@@ -118,7 +121,7 @@ class ExtendedSearch(SearchSettings, frozen=True):
     """Search settings with two more keys, one of them declared as added."""
 
     pruner: str = field_added_later("none")
-    sampler: str = "tpe"
+    budget: str = "trials"
 
 
 def test_an_added_key_enters_once_it_is_not_neutral() -> None:
@@ -132,7 +135,7 @@ def test_an_added_key_enters_once_it_is_not_neutral() -> None:
     values = study.search.model_dump()
     assert has_neutral_value(ExtendedSearch(**values), "pruner")
     keys = study_identity(study.model_copy(update={"search": ExtendedSearch(**values)}))["search"]
-    assert keys == {**before["search"], "sampler": "tpe"}
+    assert keys == {**before["search"], "budget": "trials"}
 
 
 def test_every_listed_key_is_in_the_schema() -> None:

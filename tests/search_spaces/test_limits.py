@@ -14,8 +14,11 @@ if TYPE_CHECKING:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--set", "search.seed=9223372036854775808"), "must be less than or equal to 9223372036"),
-        (("--set", f"search.seed={'9' * 5000}"), "cannot be read as int"),
+        (
+            ("--set", "search.seeds=[9223372036854775808]"),
+            "must be less than or equal to 9223372036",
+        ),
+        (("--set", f"posterior.seed={'9' * 5000}"), "cannot be read as int"),
         (("--set", "confirm.seeds=[9223372036854775808]"), "must be less than or equal to 92233"),
         (("--set", f"confirm.seeds={list(range(10_001))}"), "must have at most 10000 items"),
         (("--set", "resources.cpus=4294967296"), "must be less than or equal to 2147483647"),

@@ -44,7 +44,7 @@ backbone: {name: mlp, hidden: [16]}
 scenarios: [symmetric-0.4, my_noise.py:PairFlip-0.3]
 recipe: {epochs: 60, batch_size: 64, learning_rate: 0.05, window: 10}
 methods: [ce, my_loss.py:LabelSmoothing]
-search: {trials: 4, seed: 1000, hold_out: 0.3}
+search: {trials: 4, seeds: [1000], hold_out: 0.3}
 select: {seeds: [2000]}
 confirm: {seeds: [0, 1]}
 """

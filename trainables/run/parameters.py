@@ -84,6 +84,15 @@ class Space:
             low, high, value = math.log(low), math.log(high), math.log(value)
         return (value - low) / (high - low)
 
+    def value_at(self, position: float) -> float:
+        """Return the value at a relative position in the interval, the inverse of `position`."""
+        low, high = self.low, self.high
+        if self.log:
+            value = math.exp(math.log(low) + position * (math.log(high) - math.log(low)))
+        else:
+            value = low + position * (high - low)
+        return min(max(value, low), high)
+
 
 @dataclass(frozen=True, slots=True)
 class Parameter:

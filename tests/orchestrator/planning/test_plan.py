@@ -255,7 +255,7 @@ def test_these_changes_keep_the_digest(flags: dict[str, Any]) -> None:
         {"sets": ("backbone.hidden=[8]",)},
         {"sets": ("hyperparameters.nal.target_interval=2",)},
         {"sets": ("reference.nal.alpha=0.8",)},
-        {"sets": ("search.seed=1001",)},
+        {"sets": ("search.seeds=[1001]",)},
         {"sets": ("search.hold_out=0.2",)},
         {"sets": ("search.space.nal.lambda.high=10",)},
         {"sets": ("confirm.hold_out=false",)},

@@ -64,7 +64,7 @@ def test_a_database_of_searches_is_created_whole_or_not_at_all(tmp_path: Path) -
 
 
 def proposals(sweep: Sweep) -> list[Any]:
-    return sweep.tunings[0].search.completed_trials()
+    return sweep.tunings[0].search.completed_trials
 
 
 def states(sweep: Sweep) -> Counter[str]:
@@ -99,7 +99,7 @@ def test_no_trial_is_doubled_by_an_operation_that_is_repeated(
         monkeypatch.setattr(optuna.storages.RDBStorage, name, failing_method)
 
     for name in (
-        *("create_new_study", "create_new_trial", "set_trial_state_values", "set_trial_param"),
+        *("create_new_study", "create_new_trial", "set_trial_state_values"),
         *("set_trial_user_attr", "set_study_user_attr", "get_all_trials"),
     ):
         fail_every_second_time(name)
@@ -108,7 +108,7 @@ def test_no_trial_is_doubled_by_an_operation_that_is_repeated(
     assert all(count > 1 for count in failures.values())
     assert states(driver.sweep) == states(undisturbed) == {"COMPLETE": 4}
     assert driver.sweep.done
-    assert len({str(values) for values, _ in proposals(driver.sweep)}) == 4
+    assert proposals(driver.sweep) == proposals(undisturbed)
 
 
 LOCK_FOR_SECONDS = """

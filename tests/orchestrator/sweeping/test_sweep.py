@@ -91,7 +91,9 @@ def test_the_winner_is_confirmed_beside_the_reference_and_the_other_methods(tmp_
     }
     assert scores[tuple(tuning.chosen_values.items())] == max(scores.values())
     assert sweep.best_trial is not None
-    assert sweep.best_trial[0] == max(value for _, value in tuning.search.completed_trials())
+    assert sweep.best_trial[0] == max(
+        trial.objective or 0.0 for trial in tuning.search.completed_trials
+    )
 
 
 def test_candidates_are_compared_on_all_seeds_of_select(
@@ -266,7 +268,8 @@ def test_a_diverged_trial_counts_as_chance(tmp_path: Path) -> None:
     assert task is not None
     sweep.end(task, record_run(tmp_path, task.spec, diverged_at=2))
     (tuning,) = sweep.tunings
-    assert tuning.search.completed_trials() == [({"lambda": 0.5, "alpha": 0.9}, 0.1)]
+    (trial,) = tuning.search.completed_trials
+    assert (trial.values, trial.objective) == ({"lambda": 0.5, "alpha": 0.9}, 0.1)
     assert sweep.ended_run_counts[Phase.SEARCH] == 1
 
 
@@ -320,7 +323,7 @@ def test_a_trial_out_of_memory_has_no_objective(tmp_path: Path) -> None:
     assert task is not None
     driver.sweep.end(task, record_run(tmp_path, task.spec, status=Status.OUT_OF_MEMORY))
     (tuning,) = driver.sweep.tunings
-    assert (tuning.search.completed_trials(), tuning.best_trial) == ([], None)
+    assert (tuning.search.completed_trials, tuning.best_trial) == ([], None)
     assert ": out of memory" in driver.sweep.failures[0]
 
 

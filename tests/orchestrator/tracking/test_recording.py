@@ -180,7 +180,7 @@ def test_cells_record_what_was_trained(tmp_path: Path, loaded: LoadedStudy) -> N
     assert nal.setting_sources.keys() == nal.settings.keys()
     assert not record.has_other_scenarios
     (search,) = record.searches
-    assert search.chosen_digest in search.digests
+    assert search.chosen_digests in search.runs_by_trial
 
 
 def test_seeds_of_a_cell_differ_if_the_initial_weights_are_held_fixed(tmp_path: Path) -> None:

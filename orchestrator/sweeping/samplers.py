@@ -1,0 +1,248 @@
+"""Samplers: rules that propose the values of a search's trials.
+
+A proposal is a pure function of its `Request`: it depends neither on the clock nor on proposals
+before it. A search that was interrupted, or whose runs ended in another order, therefore proposes
+the same values again.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import optuna
+from optuna.distributions import FloatDistribution
+from optuna.exceptions import ExperimentalWarning
+from optuna.trial import TrialState as OptunaState
+from optuna.trial import create_trial
+
+from orchestrator.sweeping.gp_process import shared_gp_process
+from orchestrator.sweeping.trials import Trial, TrialState
+from search_spaces.grid import grid_points
+from trainables.run.seeds import derive_seed, permutation, uniform
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from optuna.distributions import BaseDistribution
+    from optuna.trial import FrozenTrial
+
+    from orchestrator.planning.plan import Values
+    from search_spaces.schema import Study
+    from trainables.run.parameters import Space
+
+SIGNIFICANT_DIGITS = 4
+"""Number of significant digits of proposed values, so that users can type the values."""
+
+OPTUNA_STATES = {
+    TrialState.RUNNING: OptunaState.RUNNING,
+    TrialState.COMPLETE: OptunaState.COMPLETE,
+    TrialState.STOPPED: OptunaState.PRUNED,
+    TrialState.FAILED: OptunaState.FAIL,
+}
+"""State of a trial in Optuna."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a proposal depends on.
+
+    Attributes:
+        spaces: search space by name of hyperparameter.
+        seed: seed of the search.
+        number: position among the proposals of the sampler, from 0.
+        trials: trials that the sampler may learn from, in a fixed order: those of earlier sweeps
+            and those that have ended. Trials without a result yet are RUNNING.
+    """
+
+    spaces: Mapping[str, Space]
+    seed: int
+    number: int
+    trials: Sequence[Trial]
+
+    @property
+    def sampler_seed(self) -> int:
+        """Seed of the random numbers of this proposal."""
+        return derive_seed("search", self.seed, self.number) % 2**32
+
+
+class Sampler(Protocol):
+    """Rule that proposes values of the searched hyperparameters."""
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """Name and settings of the sampler, which enter the digest of a search."""
+
+    def propose(self, request: Request) -> Values:
+        """Return the proposed values, which are not rounded."""
+
+
+class TpeSampler:
+    """Tree-structured Parzen estimator (Bergstra et al., 2011), as Optuna implements it.
+
+    It models all hyperparameters jointly, and takes running trials for bad ones, so that trials
+    that run at the same time try different values.
+    """
+
+    identity: Mapping[str, Any] = {"name": "tpe", "multivariate": True, "constant_liar": True}
+
+    def propose(self, request: Request) -> Values:
+        """Return the values that TPE proposes; random ones in the first ten trials."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            sampler = optuna.samplers.TPESampler(
+                seed=request.sampler_seed, multivariate=True, constant_liar=True
+            )
+        return propose_with(sampler, request)
+
+
+class GpSampler:
+    """Gaussian process with log expected improvement, as Optuna implements it.
+
+    It is used in a process of its own, since it imports torch.
+    """
+
+    identity: Mapping[str, Any] = {"name": "gp"}
+
+    def propose(self, request: Request) -> Values:
+        """Return the values that the model proposes; random ones in the first ten trials."""
+        return shared_gp_process().propose(request)
+
+
+class RandomSampler:
+    """Independent draws, uniform on the linear or logarithmic scale of each hyperparameter."""
+
+    identity: Mapping[str, Any] = {"name": "random"}
+
+    def propose(self, request: Request) -> Values:
+        """Return random values."""
+        coordinates = uniform(len(request.spaces), "search", request.seed, request.number)
+        return values_at(request.spaces, coordinates)
+
+
+class QmcSampler:
+    """Points of a scrambled Sobol sequence, which cover the space more evenly than random ones."""
+
+    identity: Mapping[str, Any] = {"name": "qmc", "sequence": "sobol", "scramble": True}
+
+    def propose(self, request: Request) -> Values:
+        """Return the next point of the sequence, whose scrambling depends on the search's seed."""
+        from scipy.stats import qmc  # slow to import
+
+        sequence = qmc.Sobol(
+            len(request.spaces),
+            scramble=True,
+            seed=np.random.default_rng(derive_seed("search", request.seed)),
+        )
+        if request.number:
+            sequence.fast_forward(request.number)
+        return values_at(request.spaces, sequence.random(1)[0])
+
+
+class GridSampler:
+    """All points of a grid, in an order that depends on the search's seed."""
+
+    def __init__(self, points: Sequence[Values]) -> None:
+        """Create the sampler.
+
+        Args:
+            points: points of the grid, in any fixed order.
+        """
+        self._points = points
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """Name of the sampler, and the points of the grid."""
+        return {"name": "grid", "points": [dict(point) for point in self._points]}
+
+    def propose(self, request: Request) -> Values:
+        """Return the next point of the grid."""
+        order = permutation(len(self._points), "search", request.seed)
+        return dict(self._points[order[request.number]])
+
+
+def sampler_of(study: Study, method: str) -> Sampler:
+    """Return the sampler that a study chooses for the search of a method."""
+    match study.search.sampler:
+        case "tpe":
+            return TpeSampler()
+        case "gp":
+            return GpSampler()
+        case "random":
+            return RandomSampler()
+        case "qmc":
+            return QmcSampler()
+        case "grid":
+            return GridSampler(grid_points(study, method))
+
+
+def propose_with(sampler: optuna.samplers.BaseSampler, request: Request) -> Values:
+    """Return the values that a sampler of Optuna proposes in a new study with some trials.
+
+    Args:
+        sampler: sampler without a state, whose seed is that of the request.
+        request: what the proposal depends on.
+    """
+    optuna.logging.set_verbosity(optuna.logging.CRITICAL)
+    study = optuna.create_study(direction="maximize", sampler=sampler)
+    study.add_trials(optuna_trial(trial, request.spaces) for trial in request.trials)
+    trial = study.ask()
+    return {
+        name: trial.suggest_float(name, space.low, space.high, log=space.log)
+        for name, space in request.spaces.items()
+    }
+
+
+def optuna_trial(
+    trial: Trial, spaces: Mapping[str, Space], attributes: Mapping[str, Any] | None = None
+) -> FrozenTrial:
+    """Return a trial as Optuna stores it.
+
+    Args:
+        trial: trial, whose values lie in the search space.
+        spaces: search space by name of hyperparameter.
+        attributes: user attributes of the trial.
+    """
+    return create_trial(
+        state=OPTUNA_STATES[trial.state],
+        params=trial.values,
+        distributions=distributions_of(spaces),
+        value=trial.objective,
+        intermediate_values=dict(trial.steps),
+        user_attrs=dict(attributes or {}),
+    )
+
+
+def distributions_of(spaces: Mapping[str, Space]) -> dict[str, BaseDistribution]:
+    """Return the distribution of each hyperparameter in Optuna, by its name."""
+    return {
+        name: FloatDistribution(space.low, space.high, log=space.log)
+        for name, space in spaces.items()
+    }
+
+
+def values_at(spaces: Mapping[str, Space], coordinates: Iterable[float]) -> Values:
+    """Return the values at a point of the unit cube.
+
+    Args:
+        spaces: search space by name of hyperparameter.
+        coordinates: a coordinate in [0, 1) for each hyperparameter, in the order of their names.
+    """
+    positions = dict(zip(sorted(spaces), map(float, coordinates), strict=True))
+    return {name: space.value_at(positions[name]) for name, space in spaces.items()}
+
+
+def round_values(values: Mapping[str, float], spaces: Mapping[str, Space]) -> Values:
+    """Return values rounded to `SIGNIFICANT_DIGITS`, inside the search space.
+
+    Args:
+        values: values of the searched hyperparameters, by name.
+        spaces: search space by name of hyperparameter.
+    """
+    rounded = {name: float(f"{value:.{SIGNIFICANT_DIGITS}g}") for name, value in values.items()}
+    return {
+        name: min(max(value, spaces[name].low), spaces[name].high)
+        for name, value in rounded.items()
+    }
