@@ -266,7 +266,9 @@ def _announce(
         return None
     console.print(plan_view(loaded_plan, cost, locations, budget=budget))
     if has_fitted and not yes:
-        _require_confirmation("this is the sweep that fits", "add --yes to start it", console)
+        _require_confirmation(
+            "this is the sweep that fits", "type its command above, or add --yes", console
+        )
     elif not yes and locations.ray_address is None:
         _ask_confirmation(study_flags, locations, plan, cost, budget, measure_cost, console)
     home.require_space(cost.plan_bytes(plan))

@@ -83,8 +83,17 @@ def test_a_suggested_command_permits_nothing() -> None:
 def test_every_flag_has_its_option() -> None:
     options = [flag.option for kind in (StudyFlags, Locations) for flag in flags_of(kind)]
     assert options == [
-        *("", "--trials", "--epochs", "--seeds", "--scenario", "--methods", "--subset", "--set"),
-        *("--allow-code", "--data-dir", "--home", "--engine", "--ray-address", "--max-concurrent"),
+        *("", "--trials", "--epochs", "--seeds", "--scenario", "--methods", "--subset"),
+        *(
+            "--budget-hours",
+            "--set",
+            "--allow-code",
+            "--data-dir",
+            "--home",
+            "--engine",
+            "--ray-address",
+            "--max-concurrent",
+        ),
         *("--tracking-uri", "--search-storage", "--sbatch"),
     ]
 
