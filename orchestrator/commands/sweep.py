@@ -41,7 +41,11 @@ from orchestrator.tracking.finished import FinishedSweep, find_finished_sweep
 from orchestrator.tracking.home_store import update_home_store
 from orchestrator.tracking.recording import SweepRecorder, plan_record
 from orchestrator.watching.progress_record import recorded_flags
-from orchestrator.watching.recorded_budget import SECONDS_PER_HOUR, RecordedBudget
+from orchestrator.watching.recorded_budget import (
+    NEXT_BUDGET_FACTOR,
+    SECONDS_PER_HOUR,
+    RecordedBudget,
+)
 from orchestrator.watching.sweep_progress import ProgressFile, SweepProgress
 from reports.comparison import comparison_table
 from reports.formats import table_values
@@ -688,7 +692,7 @@ def _suggested_commands(
         suggestions.insert(0, ("browse all runs in MLflow", command_line("ui", store_location)))
     hours = plan.study.budget.hours
     if hours is not None and record is not None and record.is_limited_by_budget:
-        larger_budget = replace(study_flags, budget_hours=2 * hours)
+        larger_budget = replace(study_flags, budget_hours=NEXT_BUDGET_FACTOR * hours)
         suggestions.append(
             ("go on with a larger time budget", command_line("sweep", larger_budget, locations))
         )

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 SECONDS_PER_HOUR = 3600.0
 
+NEXT_BUDGET_FACTOR = 2.0
+"""Time budget that is suggested to go on with, divided by the one that is spent."""
+
 
 @dataclass(frozen=True, slots=True)
 class RecordedBudget:
