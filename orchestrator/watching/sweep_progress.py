@@ -203,7 +203,8 @@ class SweepProgress:
         """
         totals = {phase: runs for phase, (runs, _) in self._runs_and_seconds.items()}
         if Phase.SEARCH in totals:
-            totals[Phase.SEARCH] -= sum(tuning.omitted_trial_count for tuning in self.sweep.tunings)
+            omitted_count = sum(tuning.omitted_trial_count for tuning in self.sweep.tunings)
+            totals[Phase.SEARCH] -= omitted_count * len(self.sweep.plan.study.search.seeds)
         select_batches = [
             seed_group for tuning in self.sweep.tunings for _, seed_group in tuning.candidates
         ]
