@@ -79,9 +79,10 @@ SINGLE_SCENARIO = FlagOverride(
 
 @app.command()
 @with_flags(
-    *("study", "trials", "epochs", "seeds", "scenarios", "methods", "subset", "sets"),
-    *("budget_hours", "fit", "data_dir", "home_dir", "engine", "ray_address", "max_concurrent"),
-    *("sbatch", "tracking_uri", "search_storage", "allow_code", "yes", "json", "dry_run"),
+    *("study", "trials", "epochs", "seeds", "scenarios", "methods", "subset", "budget_hours"),
+    *("fit", "from_sweep", "sets", "data_dir", "home_dir", "engine", "ray_address"),
+    *("max_concurrent", "sbatch", "tracking_uri", "search_storage", "allow_code", "yes"),
+    *("json", "dry_run"),
 )
 @resumable
 def sweep(
@@ -124,9 +125,11 @@ app.add_typer(launch_app, name="launch")
 @with_flags(
     *("study", "nodes", "gpus", "cpus", "mem", "time", "partition", "account", "grace"),
     FlagOverride("sbatch", "Any other option of sbatch, such as constraint=a100; may be repeated."),
-    *("submit", "out", "trials", "epochs", "seeds", "scenarios", "methods", "subset", "sets"),
+    *("submit", "out", "trials", "epochs", "seeds", "scenarios", "methods", "subset"),
     *(
         "budget_hours",
+        "from_sweep",
+        "sets",
         "data_dir",
         "home_dir",
         "max_concurrent",

@@ -95,6 +95,7 @@ class StudyFlags:
         methods: names of the methods to compare.
         subset: number of training samples.
         budget_hours: time that all starts of the sweep may take together, in hours.
+        from_sweep: name of an earlier sweep from whose trials the searches learn.
         sets: values of the flag `--set`: texts KEY=VALUE that change any key of the study.
         allow_code: whether files that the study names are executed without asking.
     """
@@ -134,6 +135,14 @@ class StudyFlags:
             "table that it has.",
         ),
         StudyKey("budget.hours", float),
+    ] = None
+    from_sweep: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="SWEEP",
+            help="Earlier sweep from whose trials the search learns: a study, or a digest.",
+        ),
     ] = None
     sets: Annotated[
         tuple[str, ...],

@@ -16,13 +16,14 @@ from reports.aggregate import READING_TITLES, AccuracyKind, summarise_cells
 from reports.comparison import measured_entry, measured_kinds
 from reports.figures.response import trial_objective
 from reports.figures.source import cell_label
+from reports.trial_values import trial_values
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from reports.aggregate import CellSummary
     from reports.pairs import RowPair
-    from reports.plan_record import CellRecord, HyperparameterValues, PlanRecord
+    from reports.plan_record import CellRecord, PlanRecord
     from reports.read import Curve, RecordedRun, RecordedSweep
     from reports.replication import Replication
 
@@ -176,21 +177,15 @@ def trials_frame(plan: PlanRecord, runs: Sequence[RecordedRun]) -> pd.DataFrame:
                 "digest": digest,
                 "status": run.status,
                 "objective": _number(trial_objective(run, plan)),
-                "chosen": _has_values(run, search.chosen),
-                **{f"hp/{name}": run.metrics.get(f"hp/{name}", nan) for name in search.space},
+                "chosen": values == search.chosen,
+                **{f"hp/{name}": values.get(name, nan) for name in search.space},
             }
             for search in plan.searches
             for number, digest in enumerate(search.digests, start=1)
             if (run := recorded_runs.get(digest)) is not None
+            for values in [trial_values(run, search.space)]
         ],
         TRIALS,
-    )
-
-
-def _has_values(run: RecordedRun, values: HyperparameterValues | None) -> bool:
-    """Return whether a run was trained with some hyperparameter values; not with none."""
-    return values is not None and all(
-        run.metrics.get(f"hp/{name}") == value for name, value in values.items()
     )
 
 

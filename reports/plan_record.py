@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from reports.words import printable
 from trainables.errors import RecordError
-from trainables.run.parameters import Space
+from trainables.run.identity import identity_of
+from trainables.run.parameters import AnySpace, space_from_json
 from trainables.run.protocols import HeldOutMean, Protocol, protocol_from_identity
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ class TuningRecord:
         method_title: title of the method in tables.
         scenario: name of the label-noise scenario on which the trials are trained.
         serves: names of the scenarios that use the chosen values.
-        space: range of each searched hyperparameter, by name.
+        space: search space of each searched hyperparameter, by name.
         trials: number of trials that the study requests.
         digests: digests of the runs of completed trials, in order; those of a trial follow each
             other.
@@ -99,6 +100,8 @@ class TuningRecord:
         chosen_digests: digests of the runs of the trial with these values; [] if there is none, and
             in plans of versions that did not store them.
         seeds: number of seeds on which each trial is trained.
+        sampler: title of the rule that proposed the trials; "" in plans of versions that did not
+            store it.
         remedies: texts that name settings worth trying if the method loses to cross entropy, and
             that the study does not have already.
         budget_trials: number of trials with which the time budget has ended the search; None if it
@@ -111,7 +114,7 @@ class TuningRecord:
     method_title: str
     scenario: str
     serves: list[str]
-    space: dict[str, Space]
+    space: Mapping[str, AnySpace]
     trials: int
     digests: list[str]
     reference: ReferenceRecord | None = None
@@ -122,6 +125,7 @@ class TuningRecord:
     seeds: int = 1
     budget_trials: int | None = None
     budget_seeds: int | None = None
+    sampler: str = ""
 
     @property
     def runs_by_trial(self) -> list[list[str]]:
@@ -130,6 +134,47 @@ class TuningRecord:
             self.digests[start : start + self.seeds]
             for start in range(0, len(self.digests), self.seeds)
         ]
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryTrial:
+    """A complete trial of an earlier sweep.
+
+    Attributes:
+        method: name of the method.
+        scenario: name of the scenario on which the trial was trained.
+        values: values of the searched hyperparameters.
+        objective: held-out accuracy of the trial in its own sweep, a fraction.
+    """
+
+    method: str
+    scenario: str
+    values: HyperparameterValues
+    objective: float
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryRecord:
+    """Trials of an earlier sweep from which the searches of a sweep have learnt.
+
+    Attributes:
+        sweep: digest of the earlier sweep.
+        study: name of its study.
+        name: name by which the user has named it.
+        base: digest of the sweep that would be the same without these trials.
+        trials: the trials.
+    """
+
+    sweep: str
+    study: str
+    name: str
+    base: str
+    trials: list[HistoryTrial]
+
+    def trials_for(self, method: str, scenario: str) -> list[HistoryTrial]:
+        """Return the trials for a search: those on its scenario, or all if there are none."""
+        trials = [trial for trial in self.trials if trial.method == method]
+        return [trial for trial in trials if trial.scenario == scenario] or trials
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,6 +302,7 @@ class PlanRecord:
             title may speak.
         budget_hours: time budget of the sweep in hours; None for no limit.
         is_budget_spent: whether the latest start has ended because the time budget was spent.
+        history: trials of an earlier sweep from which the searches have learnt; None for none.
     """
 
     sweep: str
@@ -286,6 +332,7 @@ class PlanRecord:
     has_other_scenarios: bool = False
     budget_hours: float | None = None
     is_budget_spent: bool = False
+    history: HistoryRecord | None = None
 
     def __post_init__(self) -> None:
         for identity in self.protocols.values():
@@ -338,7 +385,12 @@ class PlanRecord:
 
     def to_json(self) -> str:
         """Return the plan as indented JSON."""
-        return json.dumps(asdict(self), indent=1, ensure_ascii=False)
+        values = asdict(self)
+        for search, search_values in zip(self.searches, values["searches"], strict=True):
+            search_values["space"] = {
+                name: identity_of(space) for name, space in search.space.items()
+            }
+        return json.dumps(values, indent=1, ensure_ascii=False)
 
     @classmethod
     def from_json(cls, text: str | bytes) -> PlanRecord:
@@ -355,12 +407,21 @@ class PlanRecord:
                     "dataset": DatasetRecord(**values["dataset"]),
                     "searches": [_parse_tuning_record(search) for search in values["searches"]],
                     "cells": [_parse_cell_record(cell) for cell in values["cells"]],
+                    "history": _parse_history(values.get("history")),
                 }
             )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise RecordError(
                 f"{PLAN_FILE} is damaged or was written by another version: {error}"
             ) from error
+
+
+def _parse_history(values: Mapping[str, Any] | None) -> HistoryRecord | None:
+    """Parse the trials of an earlier sweep from the values of their JSON object."""
+    if values is None:
+        return None
+    trials = [HistoryTrial(**trial) for trial in values["trials"]]
+    return HistoryRecord(**{**values, "trials": trials})
 
 
 def _parse_cell_record(values: Mapping[str, Any]) -> CellRecord:
@@ -393,7 +454,7 @@ def _parse_tuning_record(values: Mapping[str, Any]) -> TuningRecord:
     return TuningRecord(
         **{
             **values,
-            "space": {name: Space(**space) for name, space in values["space"].items()},
+            "space": {name: space_from_json(space) for name, space in values["space"].items()},
             "reference": reference and ReferenceRecord(**reference),
             "candidates": [CandidateRecord(**candidate) for candidate in values["candidates"]],
         }

@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from reports.words import GREEK_LETTERS, format_count, format_space, format_values, in_order
+from trainables.run.parameters import Space, format_value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -13,7 +14,6 @@ if TYPE_CHECKING:
     from reports.aggregate import CellSummary
     from reports.optimism import SearchOptimism
     from reports.plan_record import PlanRecord, TuningRecord
-    from trainables.run.parameters import Space
 
 EDGE_FRACTION = 0.05
 """Fraction of a search space, on its linear or logarithmic scale, that counts as its edge."""
@@ -41,6 +41,7 @@ def search_notes(
         )
     yield from _searches_notes(plan, cells)
     yield from _budget_notes(plan)
+    yield from _history_notes(plan)
     yield from (each.text for each in optimism)
     yield from _untuned_notes(plan, cells)
     yield from _edges_notes(plan)
@@ -50,13 +51,15 @@ def _searches_notes(plan: PlanRecord, cells: Sequence[CellSummary]) -> Iterator[
     titles = {summary.cell.scenario: summary.cell.scenario_title for summary in cells}
     for search in plan.searches:
         space = in_order(search.space)
-        ranges = ", ".join(format_space(name, space[name]) for name in space)
+        ranges = "; ".join(map(format_space, space, space.values()))
         scenario_title = titles.get(search.scenario, search.scenario)
         chosen_values = format_values(search.chosen) if search.chosen else "not chosen yet"
         text = (
             f"{search.method_title}: {chosen_values}, from {len(search.runs_by_trial)} of "
             f"{format_count(search.trials, 'trial')} on {scenario_title} ({ranges})"
         )
+        if search.sampler:
+            text += f", proposed by {search.sampler}"
         if search.seeds > 1:
             text += f", each the mean of {search.seeds} seeds"
         if seed_count := max(
@@ -85,6 +88,17 @@ def _budget_notes(plan: PlanRecord) -> Iterator[str]:
                 f"{' and '.join(endings)}; on a faster or slower machine there would be more or "
                 "fewer."
             )
+
+
+def _history_notes(plan: PlanRecord) -> Iterator[str]:
+    """Yield a note on the earlier sweep from whose trials the searches have learnt."""
+    if plan.history is not None:
+        trial_count = format_count(len(plan.history.trials), "trial")
+        yield (
+            f"The search has learnt from {trial_count} of an earlier sweep, "
+            f"{plan.history.sweep[:12]} of '{plan.history.study}', which are neither among the "
+            "trials nor among the candidates: the budget of the tuned method is larger by these."
+        )
 
 
 def _describe_candidates(search: TuningRecord) -> str:
@@ -128,11 +142,11 @@ def _edges_notes(plan: PlanRecord) -> Iterator[str]:
     for search in plan.searches:
         for name, value in in_order(search.chosen or {}).items():
             space, symbol = search.space[name], GREEK_LETTERS.get(name, name)
-            if _is_at_edge(float(value), space):
+            if isinstance(space, Space) and _is_at_edge(float(value), space):
                 yield (
-                    f"{search.method_title}: the chosen {symbol} = {value:g} lies at the edge of "
-                    f"its range, {space.low:g} to {space.high:g}: better values may lie outside "
-                    f"(search.space.{search.method}.{name})."
+                    f"{search.method_title}: the chosen {symbol} = {format_value(value)} lies at "
+                    f"the edge of its range, {space.low:g} to {space.high:g}: better values may "
+                    f"lie outside (search.space.{search.method}.{name})."
                 )
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 from trainables.extensions import without_hash
+from trainables.run.parameters import Space, format_value
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from trainables.run.parameters import Space, Value
+    from trainables.run.parameters import AnySpace, Value
 
 T = TypeVar("T")
 
@@ -70,10 +71,23 @@ def format_accuracy(mean: float | None, spread: float | None, *, one_run: bool =
     return f"{mean:.2f} ± {spread:.2f}"
 
 
-def format_space(name: str, space: Space) -> str:
-    """Format the range of a hyperparameter, for example "λ in [0.05, 20], log"."""
-    scale = ", log" if space.log else ""
-    return f"{GREEK_LETTERS.get(name, name)} in [{space.low:g}, {space.high:g}]{scale}"
+def format_space(name: str, space: AnySpace) -> str:
+    """Format the search space of a hyperparameter, for example "λ in [0.05, 20], log".
+
+    Conditions follow: "targets in {hard, soft}, where clamps is true".
+    """
+    texts = [f"{GREEK_LETTERS.get(name, name)} in {space}"]
+    if isinstance(space, Space):
+        texts += ["integers"] * space.integer + ["log"] * space.log
+        if space.prior is not None:
+            texts.append(f"prior of width {space.prior.width:g}")
+    if space.when is not None:
+        conditions = (
+            f"{GREEK_LETTERS.get(other, other)} is {' or '.join(map(format_value, values))}"
+            for other, values in space.when.items()
+        )
+        texts.append(f"where {' and '.join(conditions)}")
+    return ", ".join(texts)
 
 
 def format_p_value(p_value: float) -> str:

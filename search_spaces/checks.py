@@ -14,7 +14,6 @@ from search_spaces.fields import (
     parameters_of,
     prefix_error_field,
     replace_error_field,
-    tunable_parameters_of,
 )
 from search_spaces.grid import check_grid
 from search_spaces.layers import format_key
@@ -34,6 +33,14 @@ from trainables.errors import FieldError, suggest
 from trainables.methods import method_of
 from trainables.methods.published import EpochSelection
 from trainables.noise import noise_of
+from trainables.run.parameters import (
+    ChoiceSpace,
+    FrozenMap,
+    Space,
+    active_spaces,
+    check_conditions,
+    format_value,
+)
 from trainables.run.protocols import DEFAULT_CYCLE_COUNT, HeldOutCycleEnds, HeldOutMean
 from trainables.run.seeds import RANDOM_AXES
 
@@ -42,7 +49,7 @@ if TYPE_CHECKING:
 
     from search_spaces.schema import CrossSettings, Study
     from trainables.datasets.base import Source
-    from trainables.run.parameters import Parameter, Space
+    from trainables.run.parameters import AnySpace, Parameter, Scalar
     from trainables.run.recipe import Recipe
 
 Item = TypeVar("Item")
@@ -296,9 +303,9 @@ def _check_methods(study: Study, source: Source) -> None:
     """Check the recipe and the searched, fixed and varied hyperparameters of each method."""
     _check_recipe_choices(study)
     _check_true_labels(study, source)
-    for method, space in study.search.space.items():
-        with prefix_error_field("search.space"):
-            _check_space(study, method, space)
+    for method in dict.fromkeys([*study.search.space, *study.tune]):
+        with prefix_error_field(f"search.space.{method}"):
+            _check_spaces(study, method, study.space_of(method))
     for method in dict.fromkeys([*study.reference, *study.methods]):
         _check_reference(study, method)
     for method, values in study.vary.items():
@@ -308,6 +315,8 @@ def _check_methods(study: Study, source: Source) -> None:
         _check_own_or_published_recipe(study, resolved, source)
     for resolved in _resolve_all(study):
         _check_hyperparameters(resolved)
+        if resolved.method in study.tune:
+            _check_searched_values(study, resolved)
 
 
 def _check_recipe_choices(study: Study) -> None:
@@ -428,25 +437,25 @@ def _require_real_parameter(
     return parameters[name]
 
 
-def _check_space(study: Study, method: str, space: Mapping[str, Space]) -> None:
-    """Check the search space that the study states for a method."""
-    parameters = tunable_parameters_of(method)
-    for name, interval in space.items():
-        key = f"{method}.{name}"
-        message = (
-            f"only real numbers can be searched, and {name} is not a real number: "
-            f"set {name} in hyperparameters.{method} instead"
+def _check_spaces(study: Study, method: str, spaces: Mapping[str, AnySpace]) -> None:
+    """Check the conditions, priors and fixed values of a method's searched hyperparameters."""
+    if method not in study.tune:
+        return
+    check_conditions(spaces)  # also those that the class of the method declares
+    reference = reference_of(study, method) or FrozenMap()
+    for name, space in spaces.items():
+        if space.when is None:
+            _refuse_fixed(study, method, name, name)
+        _refuse(
+            f"{name}.prior",
+            f"a prior lies around the reference value, of which there is none for {name}: set "
+            f"reference.{method}.{name}, or remove the prior",
+            when=isinstance(space, Space) and space.prior is not None and name not in reference,
         )
-        parameter = _require_real_parameter(method, parameters, name, key, message)
-        for bound in ("low", "high"):
-            with replace_error_field(f"{key}.{bound}"):
-                parameter.check(getattr(interval, bound))
-        if method in study.tune:
-            _refuse_fixed(study, method, name, key)
 
 
 def _check_reference(study: Study, method: str) -> None:
-    """Check that the reference of a tuned method lies in its search space.
+    """Check that the reference of a tuned method is a point of its search space.
 
     For any method, the reference must not contain a hyperparameter that the study fixes.
     """
@@ -461,15 +470,22 @@ def _check_reference(study: Study, method: str) -> None:
         )
     if values is None or method not in study.tune:
         return
+    active = active_spaces(space, values)
     for name in values:
-        low, high, value = space[name].low, space[name].high, values.number(name)
+        value = values.scalar(name)
         _refuse(
             f"reference.{method}.{name}",
-            f"{value:g} is outside the searched range [{low:g}, {high:g}]: "
+            f"{format_value(value)} is outside the searched range {space[name]}: "
             f"widen search.space.{method}.{name}",
-            when=not low <= value <= high,
+            when=value not in space[name],
         )
-    missing_names = [name for name in space if name not in values]
+        _refuse(
+            f"reference.{method}.{name}",
+            f"{name} is not searched at the other values of the reference, by "
+            f"search.space.{method}.{name}.when: remove it here",
+            when=name not in active,
+        )
+    missing_names = [name for name in active if name not in values]
     _refuse(
         f"reference.{method}",
         f"lacks {', '.join(missing_names)}, which the study searches: add the missing values",
@@ -552,12 +568,40 @@ def _check_own_or_published_recipe(study: Study, resolved: ResolvedMethod, sourc
         )
 
 
-def _check_hyperparameters(resolved: ResolvedMethod) -> None:
+def _check_searched_values(study: Study, resolved: ResolvedMethod) -> None:
+    """Check that a tuned method accepts the ends of each searched integer, and each choice.
+
+    The other hyperparameters have their values without a search, but those of conditions.
+    """
+    spaces = study.space_of(resolved.method)
+    for name, space in spaces.items():
+        if isinstance(space, Space) and not space.integer:
+            continue
+        for value in space.choices if isinstance(space, ChoiceSpace) else space.ends:
+            values = {**_values_of_conditions(spaces, name), name: value}
+            with replace_error_field(f"search.space.{resolved.method}.{name}"):
+                _check_accepted(resolved.with_values(values))
+
+
+def _values_of_conditions(spaces: Mapping[str, AnySpace], name: str) -> dict[str, Scalar]:
+    """Return values of other hyperparameters under which a hyperparameter is searched."""
+    values: dict[str, Scalar] = {}
+    for other, allowed in (spaces[name].when or {}).items():
+        values |= {**_values_of_conditions(spaces, other), other: allowed[0]}
+    return values
+
+
+def _check_accepted(resolved: ResolvedMethod) -> None:
     """Check that a method and its stages accept their hyperparameters and numbers of epochs."""
+    method_of(resolved.method).check(resolved.hyperparameters, resolved.recipe.epochs)
+    for stage in resolved.stages.values():
+        method_of(stage.method).check(stage.hyperparameters, stage.recipe.epochs)
+
+
+def _check_hyperparameters(resolved: ResolvedMethod) -> None:
+    """Check the hyperparameters and numbers of epochs of a method without a search."""
     try:
-        method_of(resolved.method).check(resolved.hyperparameters, resolved.recipe.epochs)
-        for stage in resolved.stages.values():
-            method_of(stage.method).check(stage.hyperparameters, stage.recipe.epochs)
+        _check_accepted(resolved)
     except FieldError as error:
         sourced_value = resolved.sourced_hyperparameters.get(error.field)
         key = (

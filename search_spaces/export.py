@@ -5,7 +5,7 @@ The command `show` prints the result.
 
 from __future__ import annotations
 
-from dataclasses import asdict, fields
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
@@ -27,6 +27,7 @@ from search_spaces.resolve import (
     study_hyperparameters,
 )
 from search_spaces.schema import Study
+from search_spaces.spaces import spaces_yaml_values
 from trainables.run.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def export_study(study: Study) -> tuple[YamlTree, SourcesByKeyPath]:
         "deviations": list(applicable_deviations(study)),
     }
     study_values["search"]["space"] = {
-        method: {name: asdict(space) for name, space in study.space_of(method).items()}
+        method: spaces_yaml_values(study.space_of(method))
         for method in [*study.tune, *study.search.space]
     }
     if study.tune:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field, PlainSerializer, PlainValidator
 from trainables.backbones import backbone_of
 from trainables.errors import FieldError, suggest
 from trainables.methods import method_of
-from trainables.run.parameters import FrozenMap, Parameter, Value, complete_parameters
+from trainables.run.parameters import FrozenMap, Parameter, Scalar, Value, complete_parameters
 from trainables.texts import short_value
 
 RECIPE_PARAMETERS: dict[str, Parameter] = {
@@ -48,7 +48,7 @@ class Architecture:
             FieldError: if the entry is not a mapping with a name, the backbone is unknown, or a
                 parameter is unknown or not allowed.
         """
-        keys = dict(_require_mapping(yaml_value, "a mapping like {name: resnet34}"))
+        keys = dict(require_mapping(yaml_value, "a mapping like {name: resnet34}"))
         name = keys.pop("name", None)
         if not isinstance(name, str):
             raise FieldError("name", "is missing: write {name: BACKBONE}")
@@ -81,7 +81,7 @@ class FixedValues:
         Raises:
             FieldError: if the preset or a parameter is unknown, or a value is not allowed.
         """
-        keys = dict(_require_mapping(yaml_section, "a mapping like {alpha: 0.9}"))
+        keys = dict(require_mapping(yaml_section, "a mapping like {alpha: 0.9}"))
         preset = keys.pop("preset", None)
         presets = method_of(method).presets
         if preset is not None and (not isinstance(preset, str) or preset not in presets):
@@ -158,7 +158,7 @@ def yaml_values(values: Mapping[str, Value]) -> dict[str, Any]:
     }
 
 
-def _require_mapping(value: object, expected_form: str) -> Mapping[str, object]:
+def require_mapping(value: object, expected_form: str) -> Mapping[str, object]:
     """Return a YAML value unchanged, or raise `FieldError` if it is not a mapping.
 
     Args:
@@ -180,7 +180,7 @@ def _check_method_values(
 
 def _read_reference(method: str, yaml_section: object) -> FrozenMap:
     """Return the reference (the paper's values) that a study states for a method, checked."""
-    mapping = _require_mapping(yaml_section, "a mapping like {alpha: 0.9}")
+    mapping = require_mapping(yaml_section, "a mapping like {alpha: 0.9}")
     return _check_method_values(method, tunable_parameters_of(method), mapping)
 
 
@@ -188,7 +188,7 @@ _METHOD_MAPPING_FORM = "a mapping from methods to values, like {nal: {alpha: 0.9
 """Default description, in error messages, of a mapping whose keys are methods."""
 
 
-def _method_mapping_validator(
+def method_mapping_validator(
     read_section: Callable[[str, object], Any], expected_form: str = _METHOD_MAPPING_FORM
 ) -> PlainValidator:
     """Return a pydantic validator for a section of a study whose keys are methods.
@@ -199,7 +199,7 @@ def _method_mapping_validator(
     """
 
     def validate(value: object) -> dict[str, Any]:
-        sections = _require_mapping(value, expected_form)
+        sections = require_mapping(value, expected_form)
         for method in sections:
             parameters_of(method)
         values_by_method = {}
@@ -242,7 +242,7 @@ def _read_deviation(yaml_value: object) -> Deviation:
     if isinstance(yaml_value, str):
         return Deviation(yaml_value)
     keys: dict[str, Any] = dict(
-        _require_mapping(yaml_value, "a text or a mapping like {text: ..., when: {methods: nal}}")
+        require_mapping(yaml_value, "a text or a mapping like {text: ..., when: {methods: nal}}")
     )
     for key in keys:
         if key not in DEVIATION_KEYS:
@@ -251,11 +251,11 @@ def _read_deviation(yaml_value: object) -> Deviation:
         raise FieldError("text", "must be a text that says what deviates")
     for key in keys.keys() & {"when", "unless"}:
         with prefix_error_field(key):
-            _require_mapping(keys[key], "a mapping like {hyperparameters.nal.clamps: false}")
+            require_mapping(keys[key], "a mapping like {hyperparameters.nal.clamps: false}")
     return Deviation(**keys)
 
 
-GridAxis = int | tuple[float, ...]
+GridAxis = int | tuple[Scalar, ...]
 """Values of one hyperparameter on a grid, or their number."""
 
 
@@ -263,21 +263,23 @@ def _read_grid_axis(yaml_value: object) -> GridAxis:
     """Return the values of one hyperparameter on a grid, or their number.
 
     Raises:
-        FieldError: if the entry is neither a list of numbers nor an integer above 1.
+        FieldError: if the entry is neither a list of values nor an integer above 1.
     """
-    values = yaml_value if isinstance(yaml_value, list) else [yaml_value]
-    are_numbers = all(type(value) in (int, float) for value in values)
-    is_count = isinstance(yaml_value, int) and 2 <= yaml_value <= MAX_AXIS_LENGTH
-    if not values or not are_numbers or not (is_count or isinstance(yaml_value, list)):
-        raise FieldError(
-            "",
-            "must be a list of numbers, or the number of values, from 2 to "
-            f"{MAX_AXIS_LENGTH}, got {short_value(yaml_value)}",
-        )
-    return yaml_value if isinstance(yaml_value, int) else tuple(map(float, values))
+    match yaml_value:
+        case [_, *_]:
+            values = tuple(value for value in yaml_value if isinstance(value, Scalar))
+            if len(values) == len(yaml_value):
+                return values
+        case int() if 2 <= yaml_value <= MAX_AXIS_LENGTH:
+            return yaml_value
+    raise FieldError(
+        "",
+        f"must be a list of values, or the number of values, from 2 to {MAX_AXIS_LENGTH}, got "
+        f"{short_value(yaml_value)}",
+    )
 
 
-def _grid_axis_yaml_value(axis: GridAxis) -> int | list[float]:
+def _grid_axis_yaml_value(axis: GridAxis) -> int | list[Scalar]:
     """Return the YAML value from which `_read_grid_axis` creates the same axis."""
     return axis if isinstance(axis, int) else list(axis)
 
@@ -293,9 +295,9 @@ ArchitectureField = Annotated[
     PlainValidator(Architecture.read),
     PlainSerializer(Architecture.to_yaml_values, return_type=dict[str, Any]),
 ]
-FixedValuesField = Annotated[Mapping[str, FixedValues], _method_mapping_validator(FixedValues.read)]
+FixedValuesField = Annotated[Mapping[str, FixedValues], method_mapping_validator(FixedValues.read)]
 OverrideFixedValuesField = Annotated[
-    Mapping[str, FixedValues], _method_mapping_validator(FixedValues.read, "a mapping")
+    Mapping[str, FixedValues], method_mapping_validator(FixedValues.read, "a mapping")
 ]
-ReferenceField = Annotated[Mapping[str, FrozenMap], _method_mapping_validator(_read_reference)]
+ReferenceField = Annotated[Mapping[str, FrozenMap], method_mapping_validator(_read_reference)]
 """Field that maps a method to its reference: the paper's values of the searched parameters."""

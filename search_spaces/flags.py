@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from search_spaces.layers import Origin, StudyLayers, split_key
-from search_spaces.yaml_lines import KeyPath, YamlError, parse_yaml
+from search_spaces.yaml_lines import KeyPath, PlainValue, YamlError, parse_yaml
 from trainables.errors import StudyError
 from trainables.methods import Method, is_method, method_of
 
@@ -70,8 +70,9 @@ def apply_changes(
     If flags, or a study that extends another, select scenarios or methods, the search and the
     varied values of earlier layers are limited to the selected ones. If flags fix a hyperparameter,
     it is removed from the search space and from the reference (the paper's values of searched
-    hyperparameters). A method is no longer tuned once all its hyperparameters are fixed. Settings
-    of the search that a flag sets itself are never adapted.
+    hyperparameters), as are those that are searched only at other values of it. A method is no
+    longer tuned once all its hyperparameters are fixed. Settings of the search that a flag sets
+    itself are never adapted.
 
     Args:
         study_layers: layers of the study, changed in place.
@@ -151,7 +152,43 @@ def _remove_fixed_from_search(study_layers: StudyLayers) -> None:
                 study_layers, search_path
             ):
                 study_layers.merge_value(search_path, None, origin)
+        fixed_value = study_layers.value_at(key_path)
+        _apply_to_conditions(study_layers, method, hyperparameter, fixed_value, origin)
         _remove_from_tune_if_fixed(study_layers, method, origin)
+
+
+def _apply_to_conditions(
+    study_layers: StudyLayers, method: str, name: str, value: PlainValue, origin: Origin
+) -> None:
+    """Adapt the spaces whose conditions name a hyperparameter that is not searched any more.
+
+    A condition that the value meets is removed, and with the last condition the value that held
+    where it was not met. Otherwise, the space and the reference value that depend on the condition
+    are removed.
+
+    Args:
+        study_layers: layers of the study, changed in place.
+        method: name of the method.
+        name: name of the hyperparameter.
+        value: value of the hyperparameter; None if its own conditions are not met.
+        origin: origin of the change.
+    """
+    spaces = study_layers.value_at(("search", "space", method))
+    for other, space in list(spaces.items() if isinstance(spaces, dict) else ()):
+        conditions = space.get("when") if isinstance(space, dict) else None
+        if not isinstance(conditions, dict) or name not in conditions:
+            continue
+        allowed = conditions[name]
+        if value in (allowed if isinstance(allowed, list) else [allowed]):
+            removed: list[tuple[str, ...]] = [("search", "space", method, other, "when", name)]
+            if len(conditions) == 1:
+                removed.append(("hyperparameters", method, other))
+        else:
+            removed = [("search", "space", method, other), ("reference", method, other)]
+            _apply_to_conditions(study_layers, method, other, None, origin)
+        for key_path in removed:
+            if study_layers.origin_at(key_path):
+                study_layers.merge_value(key_path, None, origin)
 
 
 def _remove_from_tune_if_fixed(study_layers: StudyLayers, method: str, origin: Origin) -> None:

@@ -6,38 +6,41 @@ import math
 from itertools import product
 from typing import TYPE_CHECKING
 
+from search_spaces.fields import prefix_error_field, tunable_parameters_of
 from search_spaces.resolve import reference_of
 from trainables.errors import FieldError, suggest
+from trainables.run.parameters import Space, active_spaces, format_value
 
 if TYPE_CHECKING:
     from search_spaces.fields import GridAxis
     from search_spaces.schema import Study
-    from trainables.run.parameters import Space
+    from trainables.run.parameters import AnySpace, Scalar
+
+MAX_POINT_COUNT = 10_000
+"""Largest number of points of a grid, as of trials of a search."""
 
 
-def grid_points(study: Study, method: str) -> list[dict[str, float]]:
+def grid_points(study: Study, method: str) -> list[dict[str, Scalar]]:
     """Return the points of the grid of a method, except for the reference, which is tried first.
+
+    A point has no values of hyperparameters whose conditions it does not meet.
 
     Args:
         study: checked study whose sampler is "grid".
         method: name of a tuned method.
     """
-    axes = _axes(study, method)
-    reference = reference_of(study, method)
-    points = [dict(zip(axes, point, strict=True)) for point in product(*axes.values())]
-    return [point for point in points if reference is None or point != dict(reference)]
+    spaces, axes = study.space_of(method), study.search.grid[method]
+    reference = dict(reference_of(study, method) or {})
+    points: list[dict[str, Scalar]] = []
+    for values in product(*(_axis_values(axes[name], spaces[name]) for name in spaces)):
+        point = dict(zip(spaces, values, strict=True))
+        active_point = {name: point[name] for name in active_spaces(spaces, point)}
+        if active_point not in points and active_point != reference:
+            points.append(active_point)
+    return points
 
 
-def _axes(study: Study, method: str) -> dict[str, tuple[float, ...]]:
-    """Return the values of each axis of the grid of a method."""
-    stated_axes = study.search.grid[method]
-    return {
-        name: _axis_values(stated_axes[name], space)
-        for name, space in study.space_of(method).items()
-    }
-
-
-def _axis_values(axis: GridAxis, space: Space) -> tuple[float, ...]:
+def _axis_values(axis: GridAxis, space: AnySpace) -> tuple[Scalar, ...]:
     """Return the values of an axis of the grid.
 
     Args:
@@ -45,18 +48,20 @@ def _axis_values(axis: GridAxis, space: Space) -> tuple[float, ...]:
             the bounds among them.
         space: search space of the hyperparameter.
     """
-    if not isinstance(axis, int):
-        return axis
+    if not isinstance(space, Space):
+        return axis if isinstance(axis, tuple) else ()
+    if isinstance(axis, tuple):
+        return tuple(space.clip(value) for value in axis)
     values = (space.value_at(position / (axis - 1)) for position in range(axis))
-    return tuple(float(f"{value:.4g}") for value in values)
+    return tuple(value if space.integer else float(f"{value:.4g}") for value in values)
 
 
 def check_grid(study: Study) -> None:
-    """Check that the grids of a study suit its search spaces and its number of trials.
+    """Check that the grids of a study suit its search spaces.
 
     Raises:
-        FieldError: if a grid lacks a hyperparameter, has values outside the search space, or has
-            more or fewer points than the search has trials.
+        FieldError: if a grid has no effect, lacks a hyperparameter, or has values outside the
+            search space.
     """
     grids = study.search.grid
     if grids and study.search.sampler != "grid":
@@ -65,16 +70,25 @@ def check_grid(study: Study) -> None:
             f"has no effect with the sampler {study.search.sampler}: set search.sampler=grid, or "
             "leave the grid out",
         )
-    for method in grids:
-        if method not in study.tune:
-            raise FieldError(
-                f"search.grid.{method}",
-                f"'{method}' is not tuned: {suggest(method, study.tune)}",
-            )
+    with prefix_error_field("search.grid"):
+        for method in grids:  # known, even if it is not tuned
+            tunable_parameters_of(method)
     if study.search.sampler == "grid":
         for method in study.tune:
             _check_axes(study, method)
-            _check_size(study, method)
+
+
+def check_grid_size(study: Study) -> None:
+    """Check that each search has as many trials as its grid has points, the reference included.
+
+    Args:
+        study: study that has passed `check_grid`.
+
+    Raises:
+        FieldError: if a grid has more points than the search has trials, or fewer.
+    """
+    for method in study.tune if study.search.sampler == "grid" else ():
+        _check_size(study, method)
 
 
 def _check_axes(study: Study, method: str) -> None:
@@ -93,34 +107,46 @@ def _check_axes(study: Study, method: str) -> None:
             raise FieldError(
                 f"{key}.{method}.{name}", f"{name} is not searched: {suggest(name, spaces)}"
             )
-        space = spaces[name]
-        stated_values = () if isinstance(axis, int) else axis
-        for position, value in enumerate(stated_values):
-            if not space.low <= value <= space.high:
-                raise FieldError(
-                    f"{key}.{method}.{name}.{position}",
-                    f"{value:g} is outside the searched range [{space.low:g}, {space.high:g}]: "
-                    f"widen search.space.{method}.{name}",
-                )
-            if value in stated_values[:position]:
-                raise FieldError(
-                    f"{key}.{method}.{name}.{position}", f"{value:g} is given twice: remove one"
-                )
+        with prefix_error_field(f"{key}.{method}.{name}"):
+            _check_axis(axis, spaces[name], f"search.space.{method}.{name}")
+
+
+def _check_axis(axis: GridAxis, space: AnySpace, space_key: str) -> None:
+    """Check that the values of an axis lie in the search space, and that none is repeated."""
+    if isinstance(axis, int):
+        if not isinstance(space, Space):
+            raise FieldError("", f"choices have no distances: list the values, some of {space}")
+        if space.integer and axis > space.high - space.low + 1:
+            raise FieldError("", f"{space} has fewer than {axis} integers: state fewer values")
+        return
+    for position, value in enumerate(axis):
+        if value not in space:
+            raise FieldError(
+                str(position),
+                f"{format_value(value)} is not in the searched space {space}: change {space_key}",
+            )
+        if value in axis[:position]:
+            raise FieldError(str(position), f"{format_value(value)} is given twice: remove one")
 
 
 def _check_size(study: Study, method: str) -> None:
-    """Check that a search has as many trials as its grid has points, the reference included."""
     trial_count = study.search.trials
     axes = study.search.grid[method].values()
     sizes = [axis if isinstance(axis, int) else len(axis) for axis in axes]
-    product_text = " × ".join(map(str, sizes))
-    point_count, text = math.prod(sizes), f"the grid of {method} has {product_text} points"
-    if point_count <= trial_count and reference_of(study, method) is not None:
-        point_count = len(grid_points(study, method)) + 1
-        text += f", {point_count} with the paper's values"
-    if point_count != trial_count:
-        raise FieldError(
-            f"search.grid.{method}",
-            f"{text}, but the search has {trial_count} trials: set search.trials={point_count}, "
-            "which tries every point once, or state another grid",
-        )
+    point_count = math.prod(sizes)
+    text = f"the grid of {method} has {' × '.join(map(str, sizes))} points"
+    if point_count <= MAX_POINT_COUNT:
+        point_count = len(grid_points(study, method))
+        if reference_of(study, method) is not None:
+            point_count += 1
+            text += f", {point_count} with the paper's values"
+        if point_count == trial_count:
+            return
+    advice = (
+        f"set search.trials={point_count}, which tries every point once, or state another grid"
+        if point_count <= MAX_POINT_COUNT
+        else f"state a grid with at most {MAX_POINT_COUNT} points"
+    )
+    raise FieldError(
+        f"search.grid.{method}", f"{text}, but the search has {trial_count} trials: {advice}"
+    )

@@ -22,6 +22,9 @@ If a later layer changes the value of such a key, its mapping replaces the earli
 multistep schedule inherits nothing from a cosine schedule.
 """
 
+INTERVAL_KEYS = frozenset(("low", "high"))
+"""Keys of a search space that is an interval; one that is a list has the key `choices` instead."""
+
 PRESET_KEY = "preset"
 """Key whose value stands for a group of values of the mapping that contains it.
 
@@ -185,10 +188,17 @@ class StudyLayers:
 
 
 def _is_other_variant(mapping: dict[str, Any], other_mapping: dict[str, Any]) -> bool:
-    """Return whether two mappings differ in a key of `VARIANT_KEYS` that both have."""
+    """Return whether two mappings cannot be merged, since their keys are those of two variants.
+
+    They differ in a key of `VARIANT_KEYS` that both have, or one is an interval of a search space
+    and the other one a list of choices.
+    """
     return any(
         key in mapping and key in other_mapping and mapping[key] != other_mapping[key]
         for key in VARIANT_KEYS
+    ) or any(
+        "choices" in one and not INTERVAL_KEYS.isdisjoint(other)
+        for one, other in ((mapping, other_mapping), (other_mapping, mapping))
     )
 
 

@@ -24,6 +24,7 @@ from search_spaces.provenance import (
     read_source_statements,
 )
 from search_spaces.references import StudyExtensions
+from search_spaces.resolve import scale_spaces
 from search_spaces.scaling import TrainingLength
 from search_spaces.validation import validate_study
 from search_spaces.yaml_lines import KeyPath, PlainValue, dump_yaml
@@ -71,6 +72,8 @@ class ScaledValue:
     def __str__(self) -> str:
         """Format the change as in `epochs 500 -> 20` or `nal.first_target_epoch 60 -> 2`."""
         keys = self.key.split(".")
+        if keys[:2] == ["search", "space"]:
+            return f"{'.'.join(keys[2:])} {self.stated_value} -> {self.scaled_value}"
         methods = [key for section, key in pairwise(keys) if section in METHOD_KEYED_SECTIONS]
         return f"{'.'.join([*methods, keys[-1]])} {self.stated_value} -> {self.scaled_value}"
 
@@ -144,6 +147,7 @@ class LoadedStudy:
         flag_key_paths = self._provenance.study_layers.flag_key_paths()
         study = self.study.with_training_length(TrainingLength(epochs, flag, flag_key_paths))
         try:
+            study = study.with_scaled_spaces(scale_spaces(study))
             check_study(study)
         except FieldError as error:
             key = f"{error.field}: " if error.field.startswith(METHOD_KEY_PREFIXES) else ""

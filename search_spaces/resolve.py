@@ -28,7 +28,15 @@ from search_spaces.schema import Phase
 from trainables.errors import FieldError
 from trainables.methods import Method, method_of
 from trainables.methods.published import EpochSelection, PublishedRecipe, first_match
-from trainables.run.parameters import FrozenMap, Value, complete_parameters
+from trainables.run.parameters import (
+    AnySpace,
+    ChoiceSpace,
+    FrozenMap,
+    Scalar,
+    Value,
+    active_spaces,
+    complete_parameters,
+)
 from trainables.run.protocols import Protocol, protocol_of
 from trainables.run.recipe import Recipe
 
@@ -553,16 +561,16 @@ def reference_of(study: Study, method: str) -> FrozenMap | None:
     return values if values or method in study.reference else None
 
 
-def confirm_cell_values(study: Study, method: str) -> list[dict[str, float]]:
+def confirm_cell_values(study: Study, method: str) -> list[dict[str, Scalar]]:
     """Return the hyperparameters of each row (cell) of the confirm table for an untuned method.
 
     With the key `vary` there is one cell for each varied value, completed by the reference. Without
     this key there is a single cell; its mapping is empty, since all values are fixed.
     """
     reference = reference_of(study, method) or FrozenMap()
-    reference_numbers = {name: reference.number(name) for name in reference}
-    cell_values = [
-        {**reference_numbers, name: value}
+    reference_values = {name: reference.scalar(name) for name in reference}
+    cell_values: list[dict[str, Scalar]] = [
+        {**reference_values, name: value}
         for name, values in study.vary.get(method, {}).items()
         for value in values
     ]
@@ -583,11 +591,12 @@ def reference_with_sources(study: Study, method: str) -> Mapping[str, SourcedVal
             first_match(method_of(method).settings, study.dataset, scenario)
             for scenario in study.scenarios
         ]
-        setting, space = settings[0], study.space_of(method)
-        holds_everywhere = settings.count(setting) == len(settings)
-        if setting is not None and holds_everywhere and space.keys() <= setting.values.keys():
-            reference = FrozenMap({name: setting.values[name] for name in space})
-            source = setting.source
+        setting = settings[0]
+        if setting is not None and settings.count(setting) == len(settings):
+            space = active_spaces(study.space_of(method), setting.values)
+            if space.keys() <= setting.values.keys():
+                reference = FrozenMap({name: setting.values[name] for name in space})
+                source = setting.source
     parameters = tunable_parameters_of(method)
     checked = {name: parameters[name].check(value) for name, value in (reference or {}).items()}
     values = _with_sources(checked, "reference", ("reference", method), source)
@@ -778,6 +787,69 @@ def _scale_values(
         else:
             scaled_values[name] = sourced_value
     return scaled_values
+
+
+def scale_spaces(study: Study) -> dict[str, dict[str, AnySpace]]:
+    """Return the search spaces of a study, scaled to the requested length of training.
+
+    Spaces and conditions of hyperparameters that count epochs are scaled, except spaces that flags
+    set.
+
+    Returns:
+        Search spaces by method and hyperparameter.
+
+    Raises:
+        FieldError: if two values of a scaled space are the same.
+    """
+    return {
+        method: {
+            name: _scale_space(study, method, name, space)
+            for name, space in study.space_of(method).items()
+        }
+        for method in dict.fromkeys([*study.search.space, *study.tune])
+    }
+
+
+def _scale_space(study: Study, method: str, name: str, space: AnySpace) -> AnySpace:
+    """Return the search space of a hyperparameter at the requested length of training."""
+    if space.when is not None:
+        conditions = {
+            other: tuple(dict.fromkeys(_scale_searched(study, method, other, allowed)))
+            for other, allowed in space.when.items()
+        }
+        space = replace(space, when=conditions)
+    try:
+        if isinstance(space, ChoiceSpace):
+            return replace(space, choices=_scale_searched(study, method, name, space.choices))
+        low, high = _scale_searched(study, method, name, space.ends)
+        return replace(space, low=float(low), high=float(high))
+    except FieldError as error:
+        raise FieldError(
+            f"search.space.{method}.{name}",
+            f"the search space {space} of {name} has no two values at this length: set "
+            f"hyperparameters.{method}.{name}, or train longer",
+        ) from error
+
+
+def _scale_searched(
+    study: Study, method: str, name: str, values: tuple[Scalar, ...]
+) -> tuple[Scalar, ...]:
+    """Return values of a searched hyperparameter at the requested length of training."""
+    parameter, length = tunable_parameters_of(method)[name], study.training_length
+    key_path = ("search", "space", method, name)
+    is_set_by_flag = length is not None and any(
+        path[: len(key_path)] == key_path for path in length.flag_key_paths
+    )
+    if not parameter.in_epochs or is_set_by_flag:
+        return values
+    old_recipe, new_recipe = _recipes_around_scaling(study, method, None)
+    shortest_epochs = min(
+        _scaled_training_settings(study, method, scenario).recipe.epochs
+        for scenario in study.scenarios
+    )
+    return tuple(
+        scale_value(parameter, value, old_recipe, new_recipe, shortest_epochs) for value in values
+    )
 
 
 def _recipes_around_scaling(

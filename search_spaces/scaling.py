@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from trainables.run.parameters import Value
 from trainables.run.schedules import consists_of_whole_cycles, scale_epoch_count, scale_epochs
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
     from search_spaces.yaml_lines import KeyPath
-    from trainables.run.parameters import Parameter, Value
+    from trainables.run.parameters import Parameter
     from trainables.run.recipe import Recipe
+
+ValueT = TypeVar("ValueT", bound=Value)
 
 
 @dataclass(frozen=True)
@@ -66,11 +69,11 @@ def scale_recipe(
 
 def scale_value(
     parameter: Parameter,
-    value: Value,
+    value: ValueT,
     old_recipe: Recipe,
     new_recipe: Recipe,
     shortest_epochs: int,
-) -> Value:
+) -> ValueT | int:
     """Scale the value of a hyperparameter that counts epochs; return any other value unchanged.
 
     Args:

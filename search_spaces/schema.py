@@ -27,10 +27,11 @@ from search_spaces.fields import (
 )
 from search_spaces.partial_recipe import PartialRecipe, RecipeField
 from search_spaces.scaling import TrainingLength
+from search_spaces.spaces import SpacesField
 from trainables.methods import method_of
 from trainables.methods.published import EpochSelection
 from trainables.run.identity import MAX_INTEGER
-from trainables.run.parameters import Space
+from trainables.run.parameters import AnySpace
 from trainables.run.protocols import DEFAULT_CYCLE_COUNT, ProtocolKey
 from trainables.run.seeds import Seeds
 from trainables.run.spec import UnreadablePolicy
@@ -50,8 +51,15 @@ RecipeChoice: TypeAlias = Literal["matched", "published"]
 """Recipe of a method: the study's ("matched") or the one of the method's authors ("published")."""
 
 SamplerName: TypeAlias = Literal["tpe", "gp", "random", "qmc", "grid"]
-"""Rule that proposes the values of a trial: a tree-structured Parzen estimator, a Gaussian process,
-random values, a scrambled Sobol sequence (quasi-Monte Carlo), or the points of a grid."""
+"""Rule that proposes the values of a trial."""
+SAMPLER_TITLES: Mapping[SamplerName, str] = {
+    "tpe": "TPE",
+    "gp": "a Gaussian process",
+    "random": "random draws",
+    "qmc": "a Sobol sequence",
+    "grid": "a grid",
+}
+"""Title of each sampler; TPE is a tree-structured Parzen estimator."""
 
 
 class Phase(StrEnum):
@@ -183,8 +191,8 @@ class SearchSettings(BaseModel, frozen=True, extra="forbid"):
             cycle of the learning rate ends. With None, it is cycle ends if the learning rate of the
             matched recipe restarts, otherwise the last epochs.
         cycles: number of cycle ends that "held-out-cycle-ends" averages.
-        space: search spaces by method and hyperparameter; a method that is not named has the search
-            space that its class declares.
+        space: search spaces by method and hyperparameter, each an interval or a list of choices; a
+            method that is not named has the search space that its class declares.
         sampler: rule that proposes the values of a trial.
         grid: values to combine, by method and hyperparameter, for the sampler "grid"; a number
             stands for as many values at equal distances.
@@ -199,7 +207,7 @@ class SearchSettings(BaseModel, frozen=True, extra="forbid"):
     hold_out: Annotated[float, Field(gt=0, lt=1)] = 0.1
     protocol: ProtocolKey | None = field_added_later(None)
     cycles: Count = field_added_later(DEFAULT_CYCLE_COUNT)
-    space: Mapping[str, Mapping[str, Space]] = {}
+    space: SpacesField = {}
     sampler: SamplerName = field_added_later("tpe")
     grid: Mapping[str, Mapping[str, GridAxisField]] = field_added_later({})
     lag: Annotated[int, Field(ge=1, le=10_000)] = field_added_later(4)
@@ -342,6 +350,7 @@ class Study(BaseModel, frozen=True, extra="forbid"):
     deviations: tuple[DeviationField, ...] = ()
 
     _training_length: TrainingLength | None = PrivateAttr(default=None)
+    _scaled_spaces: Mapping[str, Mapping[str, AnySpace]] = PrivateAttr(default={})
 
     __hash__ = object.__hash__
     __eq__ = object.__eq__
@@ -358,19 +367,32 @@ class Study(BaseModel, frozen=True, extra="forbid"):
         """
         study = self.model_copy()
         study._training_length = training_length  # noqa: SLF001 - an instance of this class
+        study._scaled_spaces = {}  # noqa: SLF001
         return study
 
-    def space_of(self, method: str) -> dict[str, Space]:
+    def with_scaled_spaces(self, spaces: Mapping[str, Mapping[str, AnySpace]]) -> Study:
+        """Return a copy of the study with search spaces that are scaled to its training length.
+
+        Args:
+            spaces: search spaces by method and hyperparameter, from `resolve.scale_spaces`.
+        """
+        study = self.model_copy()
+        study._scaled_spaces = spaces  # noqa: SLF001 - an instance of this class
+        return study
+
+    def space_of(self, method: str) -> dict[str, AnySpace]:
         """Return the search space of a method by hyperparameter: the study's, or else the method's.
 
         Raises:
             FieldError: if the method is unknown.
         """
+        if method in self._scaled_spaces:
+            return dict(self._scaled_spaces[method])
         if method in self.search.space:
             return dict(self.search.space[method])
         fixed_values = self.hyperparameters.get(method, FixedValues()).values
         method_class = method_of(method)
-        declared_space = {
+        declared_space: dict[str, AnySpace] = {
             parameter.name: parameter.space
             for parameter in method_class.parameters
             if parameter.space and parameter.name not in fixed_values
@@ -378,9 +400,14 @@ class Study(BaseModel, frozen=True, extra="forbid"):
         return {**declared_space, **method_class.recipe_space}
 
     def searched_or_reference_names(self, method: str) -> set[str]:
-        """Return the names of a method's hyperparameters that are searched or in the reference."""
-        space = self.space_of(method) if method in self.tune else ()
-        return {*self.reference.get(method, ()), *space}
+        """Return the names of a method's hyperparameters that are searched or in the reference.
+
+        Hyperparameters that are searched under conditions have another value where these are not
+        met, and are not included.
+        """
+        spaces = self.space_of(method) if method in self.tune else {}
+        searched_names = [name for name, space in spaces.items() if space.when is None]
+        return {*self.reference.get(method, ()), *searched_names}
 
     def overrides_for(self, scenario: str) -> list[tuple[int, Override]]:
         """Return the overrides for a scenario with their positions in the study, last one first."""

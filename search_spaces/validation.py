@@ -12,7 +12,6 @@ from search_spaces.layers import format_key
 from search_spaces.schema import RECIPE_UNION_TAGS, Override, OwnRecipe, Study
 from trainables.errors import FieldError, suggest
 from trainables.methods import is_method, method_of
-from trainables.run.parameters import Space
 from trainables.run.recipe import Recipe
 from trainables.texts import short_value
 
@@ -29,7 +28,6 @@ The error then suggests the full key, such as `recipe.epochs` for `epochs`.
 
 SECTION_CLASSES: dict[str, type] = {
     "recipe": Recipe,
-    "space": Space,
     "stages": Recipe,
     "recipes": OwnRecipe,
     "overrides": Override,

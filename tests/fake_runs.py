@@ -71,7 +71,8 @@ def misbehave(home: Path, **failures: Any) -> None:
         home: home of the sweep.
         failures: `diverge_above`, `crash_above` (a bug) and `die_once_above` (the worker dies the
             first time): value of λ above which runs fail; `die_once_after`: epoch after which the
-            worker dies; `explain`: method whose runs raise a `DataError`; `seconds`: per epoch.
+            worker dies; `explain`: method whose runs raise a `DataError`; `seconds`: per epoch;
+            `slow_above`: value of λ above which an epoch takes longer.
     """
     (home / "fake.json").write_text(json.dumps(failures))
 
@@ -103,7 +104,7 @@ class FakeRun:
     def advance(self) -> RunResult | None:
         if self.result is not None:
             return self.result
-        time.sleep(self._failures.get("seconds", 0))
+        time.sleep(self._failures.get("seconds", 0) + 0.03 * self._above("slow_above"))
         if self._failures.get("explain") == self._spec.method:
             raise DataError("the data went away: bring them back")
         if self._above("crash_above"):

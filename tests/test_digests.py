@@ -20,7 +20,15 @@ from search_spaces.loader import Change, load_study
 from trainables.backbones import backbone_of
 from trainables.methods import METHODS, method_of
 from trainables.run.identity import NEUTRAL_DEFAULT, identity_of
-from trainables.run.parameters import FrozenMap, Parameter, Space, complete_parameters
+from trainables.run.parameters import (
+    AnySpace,
+    ChoiceSpace,
+    FrozenMap,
+    Parameter,
+    Prior,
+    Space,
+    complete_parameters,
+)
 from trainables.run.recipe import Recipe
 from trainables.run.schedules import CosineRestarts, MultiStep
 from trainables.run.seeds import Seeds
@@ -97,10 +105,16 @@ SPECS: dict[str, RunSpec] = {
     "subset": spec(subset=1000, balanced=True, scenario="file-mine", annotations=DATA),
 }
 SPACE = {"lambda": Space(0.1, 50, log=True), "alpha": Space(0.5, 0.99)}
+CONDITIONAL: dict[str, AnySpace] = {
+    "lambda": Space(0.1, 50, log=True, prior=Prior(0.2)),
+    "clamps": ChoiceSpace((False, True)),
+    "target_interval": Space(1, 9, integer=True, when={"clamps": (False,)}),
+}
 MEAN: dict[str, str | int] = {"protocol": "held-out-mean", "window": 10}
 RULES = SearchRules(
     SPACE, TpeSampler(), seeds=(1000,), lag=4, reference={"lambda": 0.5, "alpha": 0.9}
 )
+CONDITIONAL_RULES = SearchRules(CONDITIONAL, TpeSampler(), seeds=(1000,), lag=4)
 SEARCHES = {
     "nal": (SPECS["trial"], RULES, MEAN),
     "recipe": (
@@ -113,6 +127,7 @@ SEARCHES = {
         SearchRules({"lambda": Space(0.1, 50)}, GridSampler([{"lambda": 0.5}]), (0,), lag=2),
         {**MEAN, "window": 5},
     ),
+    "conditions": (SPECS["trial"], CONDITIONAL_RULES, MEAN),
 }
 
 STUDY = """\
@@ -179,6 +194,7 @@ DIGESTS = {
     "search nal": "03d73b8eda192166cf2b904b2ebe7f1cd86108d7feba24cd8467920b86cb2730",
     "search recipe": "592b14892079f9fc7efa590d1522f30e3c9b15b42826fa5d3fb7ab67caa9417d",
     "search pmd": "dfbcea8e8bde43a27dff0840054aedf1d8adbd97165b34cc18be2b75e003b328",
+    "search conditions": "e24493f20428c91c7a262ceb010d9294af3df7b62f2c59909935e83eebdf5d84",
 }
 
 
@@ -270,6 +286,34 @@ def test_a_parameter_that_is_added_moves_no_digest_while_it_is_neutral(
     assert RunSpec.from_dict(other.to_dict()) == other
     base = search_digest(neutral, RULES, MEAN)
     assert base == search_digest(before, RULES, MEAN)
+
+
+def test_the_digest_of_a_search_covers_the_values_where_conditions_are_not_met() -> None:
+    trial = SPECS["trial"]
+    digest = search_digest(trial, CONDITIONAL_RULES, MEAN)
+    for name, value in {"lambda": 2.0, "clamps": True}.items():  # searched in every trial
+        other = replace(trial, hyperparameters=FrozenMap({**trial.hyperparameters, name: value}))
+        assert search_digest(other, CONDITIONAL_RULES, MEAN) == digest
+    values = {**trial.hyperparameters, "target_interval": 7}
+    other = replace(trial, hyperparameters=FrozenMap(values))
+    assert search_digest(other, CONDITIONAL_RULES, MEAN) != digest
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"lambda": Space(0.1, 50, log=True)},
+        {"lambda": Space(0.1, 50, log=True, prior=Prior(0.3))},
+        {"clamps": ChoiceSpace((True, False))},
+        {"target_interval": Space(1, 8, integer=True, when={"clamps": (False,)})},
+        {"target_interval": Space(1, 9, integer=True, when={"clamps": (True,)})},
+        {"target_interval": Space(1, 9, integer=True)},
+    ],
+)
+def test_the_digest_of_a_search_covers_its_spaces(changes: dict[str, AnySpace]) -> None:
+    rules = replace(CONDITIONAL_RULES, spaces={**CONDITIONAL, **changes})
+    digest = search_digest(SPECS["trial"], rules, MEAN)
+    assert digest != search_digest(SPECS["trial"], CONDITIONAL_RULES, MEAN)
 
 
 @dataclass(frozen=True)

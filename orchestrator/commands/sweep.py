@@ -19,6 +19,7 @@ from orchestrator.flags import Locations, StudyFlags, command_line
 from orchestrator.output import CommandConsole, print_json
 from orchestrator.planning import cost as costs
 from orchestrator.planning.cost import MachineCost, format_duration
+from orchestrator.planning.history import check_history_name
 from orchestrator.planning.loading import LoadedPlan, job_of, load_plan, wants_system_metrics
 from orchestrator.planning.shrink import suggest_smaller_sweep
 from orchestrator.planning.sizes import phase_sizes
@@ -54,6 +55,7 @@ from reports.read import read_sweep
 from reports.report import build_report, print_table
 from reports.store import check_store
 from reports.words import format_count
+from search_spaces.grid import check_grid_size
 from trainables.errors import DataError, FieldError, NalError, RecordError, UserError
 from trainables.run.record import write_atomically
 
@@ -120,10 +122,16 @@ def run(
     engine, home = engine_of(locations), locations.home
     wants_system_metrics()  # refuses an invalid environment variable
     fit_request = None if fit is None else FitRequest.parse(fit)
+    loaded = study_flags.load()
+    try:
+        check_grid_size(loaded.study)
+    except FieldError as error:
+        raise loaded.to_study_error(error) from error
+    if study_flags.from_sweep is not None:
+        check_history_name(home, study_flags.from_sweep)
     if dry_run:
         _print_plan(study_flags, locations, engine, console, fit_request, as_json=as_json)
         return 0
-    loaded = study_flags.load()
     _check_services(locations, engine, loaded)
     with temp_files_of_process(), home.removed_if_refused():
         home.create()
@@ -696,7 +704,7 @@ def _suggested_commands(
         suggestions.append(
             ("go on with a larger time budget", command_line("sweep", larger_budget, locations))
         )
-    elif plan.searches:
+    elif plan.searches and plan.study.search.sampler != "grid":  # a grid has no more points
         more_trials = replace(study_flags, trials=2 * plan.study.search.trials)
         suggestions.append(
             ("continue the search with more trials", command_line("sweep", more_trials, locations))

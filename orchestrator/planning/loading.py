@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from orchestrator.downloading import download
+from orchestrator.planning.history import find_history
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.sizes import phase_sizes
 from search_spaces.checks import check_image_shape
@@ -89,8 +90,11 @@ def load_plan(
     check_sizes(plan, loaded_study)
     home_dir = locations.home_dir if may_write else None
     annotations = check_labels(study, dataset, locations.dataset_dir, home_dir)
-    # Without annotations, the specs that the plan has computed are those of the sweep.
-    return LoadedPlan(loaded_study, replace(plan, annotations=annotations) if annotations else plan)
+    if annotations:  # without them, the specs that the plan has computed are those of the sweep
+        plan = replace(plan, annotations=annotations)
+    if study_flags.from_sweep is not None:
+        plan = replace(plan, history=find_history(locations.home, plan, study_flags.from_sweep))
+    return LoadedPlan(loaded_study, plan)
 
 
 def job_of(locations: Locations, plan: Plan) -> Job:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from orchestrator.planning.protocol import HeldOutAccuracy
@@ -20,7 +20,7 @@ from trainables.extensions import code_hashes
 from trainables.noise import noise_of
 from trainables.noise.clean import CLEAN
 from trainables.run.identity import digest_of
-from trainables.run.parameters import FrozenMap, Value
+from trainables.run.parameters import FrozenMap, Scalar, Value, active_spaces
 from trainables.run.seeds import Seeds
 from trainables.run.spec import REVISION, RunSpec
 from trainables.run_data.labels import POSTERIOR_ROLE
@@ -29,6 +29,7 @@ from trainables.run_data.realisation import held_out_count
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from reports.plan_record import HistoryRecord
     from search_spaces.schema import Phase, Study
     from trainables.datasets.base import Dataset
 
@@ -36,8 +37,11 @@ if TYPE_CHECKING:
 MAX_STANDARD_ERROR = 0.04
 """Standard error of a candidate's held-out accuracy above which a plan prints a warning."""
 
-Values = dict[str, float]
-"""Values of the searched hyperparameters by name, such as {"lambda": 1.0, "alpha": 0.9}."""
+Values = dict[str, Scalar]
+"""Values of the searched hyperparameters by name, such as {"lambda": 1.0, "alpha": 0.9}.
+
+A hyperparameter that is not searched at the other values has no entry.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +69,14 @@ class Plan:
         dataset: dataset of the study.
         annotations: SHA-256 of the noisy labels by scenario, for the scenarios whose labels are
             read (human annotations or a file) instead of drawn.
+        history: trials of an earlier sweep that the searches learn from; None for none.
     """
 
     name: str
     study: Study
     dataset: Dataset
     annotations: Mapping[str, str] = field(default_factory=dict)
+    history: HistoryRecord | None = None
     _needed_specs: dict[str, RunSpec] = field(default_factory=dict, init=False)
     _specs: dict[tuple[object, ...], RunSpec] = field(default_factory=dict, init=False)
     _settings: dict[tuple[object, ...], tuple[RunSpec, Mapping[str, ResolvedStage]]] = field(
@@ -90,15 +96,16 @@ class Plan:
         trials or seeds continues the earlier sweep. Any other change of the study changes the
         digest.
         """
-        return digest_of(
-            {
-                "study": study_identity(self.study),
-                "name": self.name,
-                "data": self.dataset.digest,
-                "annotations": dict(self.annotations),
-                "revision": REVISION,
-            }
-        )
+        identity = {
+            "study": study_identity(self.study),
+            "name": self.name,
+            "data": self.dataset.digest,
+            "annotations": dict(self.annotations),
+            "revision": REVISION,
+        }
+        if self.history is not None:
+            identity["history"] = [asdict(trial) for trial in self.history.trials]
+        return digest_of(identity)
 
     @property
     def searches(self) -> tuple[TuningPlan, ...]:
@@ -112,12 +119,14 @@ class Plan:
     def reference_of(self, method: str) -> Values | None:
         """Return the reference point of a method: its paper's values of the hyperparameters.
 
-        The values are restricted to the searched hyperparameters. None if the study has no
-        reference point for the method.
+        The values are restricted to the hyperparameters that are searched there. None if the study
+        has no reference point for the method.
         """
         reference = reference_of(self.study, method)
-        space = self.study.space_of(method)
-        return None if reference is None else {name: reference.number(name) for name in space}
+        if reference is None:
+            return None
+        active = active_spaces(self.study.space_of(method), reference)
+        return {name: reference.scalar(name) for name in active}
 
     @property
     def held_out_count(self) -> int:

@@ -233,30 +233,27 @@ def _runs_of_search(
     All points share a needed run, unless the spec of the needed run depends on the searched
     hyperparameters.
     """
-    low_spec, high_spec = (
+    first_spec, last_spec = (
         plan.spec(
             phase,
             search.method,
             search.scenario,
-            {
-                name: getattr(interval, bound)
-                for name, interval in plan.study.space_of(search.method).items()
-            },
+            {name: space.ends[end] for name, space in plan.study.space_of(search.method).items()},
             seed,
         )
-        for bound in ("low", "high")
+        for end in (0, 1)
     )
-    shared_digests = {need.digest for need in plan.needs_of(high_spec)}
-    for need in plan.needs_of(low_spec):
+    shared_digests = {need.digest for need in plan.needs_of(last_spec)}
+    for need in plan.needs_of(first_spec):
         need_count = 1 if need.digest in shared_digests else point_count
         yield SimilarRuns(need, need_count, is_prerequisite=True)
-    yield SimilarRuns(low_spec, point_count)
+    yield SimilarRuns(first_spec, point_count)
 
 
 def _runs_of_confirm(plan: Plan) -> Iterator[SimilarRuns]:
     """Yield the runs of the confirm phase, each once, and the runs they need.
 
-    The lower bounds of the search space stand for tuned values, which are not known yet.
+    The first values of the search space stand for tuned values, which are not known yet.
     """
     study = plan.study
     seeds: list[int | Seeds] = [*study.confirm.seeds, *study.crossed_seeds]
@@ -266,7 +263,8 @@ def _runs_of_confirm(plan: Plan) -> Iterator[SimilarRuns]:
         for method in study.methods:
             points: list[Values] = confirm_cell_values(study, method)
             if method in study.tune:
-                points = [{name: interval.low for name, interval in study.space_of(method).items()}]
+                spaces = study.space_of(method)
+                points = [{name: space.ends[0] for name, space in spaces.items()}]
                 reference = plan.reference_of(method)
                 if reference is not None and reference not in points:
                     points.append(reference)

@@ -13,14 +13,16 @@ from rich.text import Text
 from orchestrator.home import folder_bytes
 from orchestrator.output import facts_table, headed_table
 from orchestrator.planning.cost import MachineCost, format_duration, format_size
+from orchestrator.planning.history import other_starts
 from orchestrator.planning.plan import Plan
-from orchestrator.planning.sizes import PhaseSize, phase_sizes
+from orchestrator.planning.sizes import PhaseSize, max_concurrent_search_runs, phase_sizes
 from orchestrator.sweeping.budget import SweepForecast
 from reports.store import mask_password
-from reports.words import format_count, format_extension, format_values, in_order
+from reports.words import format_count, format_extension, format_space, format_values, in_order
 from search_spaces.identity import study_code_hashes
 from search_spaces.resolve import matched_recipe
 from search_spaces.scaling import describe_cut_cycle
+from search_spaces.schema import SAMPLER_TITLES
 from trainables.backbones import backbone_of
 from trainables.datasets import Dataset, Split, source_of
 from trainables.extensions import without_hash
@@ -28,6 +30,7 @@ from trainables.methods import method_of
 
 if TYPE_CHECKING:
     from orchestrator.flags import Locations
+    from orchestrator.home import Home
     from orchestrator.planning.loading import LoadedPlan
     from orchestrator.watching.recorded_budget import RecordedBudget
     from search_spaces.loader import LoadedStudy
@@ -165,11 +168,8 @@ def _facts(
         for spec in plan.posterior_specs
     ]
     for search in plan.searches:
-        ranges = ", ".join(
-            f"{name} in [{interval.low:g}, {interval.high:g}]"
-            f"{' (log scale)' if interval.log else ''}"
-            for name, interval in in_order(study.space_of(search.method)).items()
-        )
+        spaces = in_order(study.space_of(search.method))
+        ranges = "; ".join(map(format_space, spaces, spaces.values()))
         facts.append(
             (
                 "searched",
@@ -186,6 +186,8 @@ def _facts(
                 reference_text += f" ({reference_source})"
             facts.append(("first trial", reference_text))
     if plan.searches:
+        facts += [("proposed by", _sampler_text(plan)), *_history_facts(plan, locations.home)]
+        facts += _idle_slots(plan, cost)
         facts.append(
             (
                 "chosen by",
@@ -219,6 +221,53 @@ def _facts(
         ("on disk", _disk_text(plan, cost, locations)),
     ]
     return facts
+
+
+def _sampler_text(plan: Plan) -> str:
+    """Describe the rule that proposes trials, and on which results a trial depends."""
+    settings = plan.study.search
+    source_text = ", from their results" if settings.sampler in ("tpe", "gp") else ""
+    return (
+        f"{SAMPLER_TITLES[settings.sampler]}; lag {settings.lag}: trial n starts when the trials "
+        f"up to n - {settings.lag} have ended{source_text}"
+    )
+
+
+def _history_facts(plan: Plan, home: Home) -> list[tuple[str, str]]:
+    """Return the line on the earlier sweep that the search learns from, or could go on with."""
+    if plan.history is not None:
+        count_text = format_count(len(plan.history.trials), "trial")
+        return [
+            (
+                "learns from",
+                f"{count_text} of sweep {plan.history.sweep[:12]} of '{plan.history.study}', none "
+                "of which is a candidate",
+            )
+        ]
+    return [
+        (
+            "without --from",
+            f"another sweep than the one started with --from {name}, which continues with it",
+        )
+        for name in other_starts(home, plan)
+    ]
+
+
+def _idle_slots(plan: Plan, cost: MachineCost) -> list[tuple[str, str]]:
+    """Return the line on the slots that the lag of the search leaves idle, if there are any."""
+    settings, slots = plan.study.search, cost.max_concurrent_runs
+    run_count = max_concurrent_search_runs(plan)
+    run_count_per_lag = len(settings.seeds) * len(plan.searches)
+    needed_lag = min(math.ceil(slots / run_count_per_lag), settings.trials)
+    if slots <= run_count or needed_lag <= settings.lag:
+        return []
+    text = (
+        f"{format_count(slots, 'slot')}, lag {settings.lag}: the search has at most "
+        f"{format_count(run_count, 'run')} at a time, so that {slots - run_count} slots "
+        f"idle: --set search.lag={needed_lag} makes it another search, which uses "
+        f"{min(slots, needed_lag * run_count_per_lag)}"
+    )
+    return [("idle slots", text)]
 
 
 def _disk_text(plan: Plan, cost: MachineCost, locations: Locations) -> str:

@@ -101,14 +101,16 @@ def answer_requests(requests: IO[bytes], answers: IO[bytes]) -> None:
     """
     import optuna
 
-    from orchestrator.sweeping.samplers import propose_with
+    from orchestrator.sweeping.samplers import RANDOM_TRIAL_COUNT, propose_with
 
     while True:
         try:
             request: Request = pickle.load(requests)  # noqa: S301 - from the driver
         except EOFError:
             return
-        sampler = optuna.samplers.GPSampler(seed=request.sampler_seed)
+        sampler = optuna.samplers.GPSampler(
+            seed=request.sampler_seed, n_startup_trials=RANDOM_TRIAL_COUNT
+        )
         pickle.dump(propose_with(sampler, request), answers)
         answers.flush()
 

@@ -13,28 +13,31 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import optuna
-from optuna.distributions import FloatDistribution
 from optuna.exceptions import ExperimentalWarning
 from optuna.trial import TrialState as OptunaState
 from optuna.trial import create_trial
 
+from orchestrator.sweeping.distributions import distribution_of, suggest, values_at
 from orchestrator.sweeping.gp_process import shared_gp_process
 from orchestrator.sweeping.trials import Trial, TrialState
 from search_spaces.grid import grid_points
+from trainables.run.parameters import Space
 from trainables.run.seeds import derive_seed, permutation, uniform
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
-    from optuna.distributions import BaseDistribution
     from optuna.trial import FrozenTrial
 
     from orchestrator.planning.plan import Values
     from search_spaces.schema import Study
-    from trainables.run.parameters import Space
+    from trainables.run.parameters import AnySpace, Scalar
 
 SIGNIFICANT_DIGITS = 4
 """Number of significant digits of proposed values, so that users can type the values."""
+
+RANDOM_TRIAL_COUNT = 10
+"""Number of results before which models propose random values, as is the default of Optuna."""
 
 OPTUNA_STATES = {
     TrialState.RUNNING: OptunaState.RUNNING,
@@ -51,13 +54,15 @@ class Request:
 
     Attributes:
         spaces: search space by name of hyperparameter.
+        reference: published values, around which priors lie; None without a reference.
         seed: seed of the search.
         number: position among the proposals of the sampler, from 0.
         trials: trials that the sampler may learn from, in a fixed order: those of earlier sweeps
             and those that have ended. Trials without a result yet are RUNNING.
     """
 
-    spaces: Mapping[str, Space]
+    spaces: Mapping[str, AnySpace]
+    reference: Values | None
     seed: int
     number: int
     trials: Sequence[Trial]
@@ -66,6 +71,17 @@ class Request:
     def sampler_seed(self) -> int:
         """Seed of the random numbers of this proposal."""
         return derive_seed("search", self.seed, self.number) % 2**32
+
+    @property
+    def draws_from_priors(self) -> bool:
+        """Whether a model has too few results for a proposal, and the study states priors."""
+        result_count = sum(
+            trial.state in (TrialState.COMPLETE, TrialState.STOPPED) for trial in self.trials
+        )
+        has_priors = any(
+            isinstance(space, Space) and space.prior is not None for space in self.spaces.values()
+        )
+        return has_priors and result_count < RANDOM_TRIAL_COUNT
 
 
 class Sampler(Protocol):
@@ -89,11 +105,18 @@ class TpeSampler:
     identity: Mapping[str, Any] = {"name": "tpe", "multivariate": True, "constant_liar": True}
 
     def propose(self, request: Request) -> Values:
-        """Return the values that TPE proposes; random ones in the first ten trials."""
+        """Return the values that TPE proposes; random ones before there are ten results."""
+        if request.draws_from_priors:
+            return RandomSampler().propose(request)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
             sampler = optuna.samplers.TPESampler(
-                seed=request.sampler_seed, multivariate=True, constant_liar=True
+                seed=request.sampler_seed,
+                multivariate=True,
+                constant_liar=True,
+                n_startup_trials=RANDOM_TRIAL_COUNT,
+                # Parameters with the same conditions are modelled jointly.
+                group=any(space.when for space in request.spaces.values()),
             )
         return propose_with(sampler, request)
 
@@ -107,19 +130,21 @@ class GpSampler:
     identity: Mapping[str, Any] = {"name": "gp"}
 
     def propose(self, request: Request) -> Values:
-        """Return the values that the model proposes; random ones in the first ten trials."""
+        """Return the values that the model proposes; random ones before there are ten results."""
+        if request.draws_from_priors:
+            return RandomSampler().propose(request)
         return shared_gp_process().propose(request)
 
 
 class RandomSampler:
-    """Independent draws, uniform on the linear or logarithmic scale of each hyperparameter."""
+    """Independent draws from priors, or uniform on the scale of each hyperparameter."""
 
     identity: Mapping[str, Any] = {"name": "random"}
 
     def propose(self, request: Request) -> Values:
         """Return random values."""
         coordinates = uniform(len(request.spaces), "search", request.seed, request.number)
-        return values_at(request.spaces, coordinates)
+        return values_at(request.spaces, request.reference, map(float, coordinates))
 
 
 class QmcSampler:
@@ -138,7 +163,7 @@ class QmcSampler:
         )
         if request.number:
             sequence.fast_forward(request.number)
-        return values_at(request.spaces, sequence.random(1)[0])
+        return values_at(request.spaces, request.reference, map(float, sequence.random(1)[0]))
 
 
 class GridSampler:
@@ -188,15 +213,11 @@ def propose_with(sampler: optuna.samplers.BaseSampler, request: Request) -> Valu
     optuna.logging.set_verbosity(optuna.logging.CRITICAL)
     study = optuna.create_study(direction="maximize", sampler=sampler)
     study.add_trials(optuna_trial(trial, request.spaces) for trial in request.trials)
-    trial = study.ask()
-    return {
-        name: trial.suggest_float(name, space.low, space.high, log=space.log)
-        for name, space in request.spaces.items()
-    }
+    return suggest(study.ask(), request.spaces)
 
 
 def optuna_trial(
-    trial: Trial, spaces: Mapping[str, Space], attributes: Mapping[str, Any] | None = None
+    trial: Trial, spaces: Mapping[str, AnySpace], attributes: Mapping[str, Any] | None = None
 ) -> FrozenTrial:
     """Return a trial as Optuna stores it.
 
@@ -208,41 +229,26 @@ def optuna_trial(
     return create_trial(
         state=OPTUNA_STATES[trial.state],
         params=trial.values,
-        distributions=distributions_of(spaces),
+        distributions={name: distribution_of(spaces[name]) for name in trial.values},
         value=trial.objective,
         intermediate_values=dict(trial.steps),
         user_attrs=dict(attributes or {}),
     )
 
 
-def distributions_of(spaces: Mapping[str, Space]) -> dict[str, BaseDistribution]:
-    """Return the distribution of each hyperparameter in Optuna, by its name."""
-    return {
-        name: FloatDistribution(space.low, space.high, log=space.log)
-        for name, space in spaces.items()
-    }
-
-
-def values_at(spaces: Mapping[str, Space], coordinates: Iterable[float]) -> Values:
-    """Return the values at a point of the unit cube.
-
-    Args:
-        spaces: search space by name of hyperparameter.
-        coordinates: a coordinate in [0, 1) for each hyperparameter, in the order of their names.
-    """
-    positions = dict(zip(sorted(spaces), map(float, coordinates), strict=True))
-    return {name: space.value_at(positions[name]) for name, space in spaces.items()}
-
-
-def round_values(values: Mapping[str, float], spaces: Mapping[str, Space]) -> Values:
-    """Return values rounded to `SIGNIFICANT_DIGITS`, inside the search space.
+def round_values(values: Values, spaces: Mapping[str, AnySpace]) -> Values:
+    """Return values with real numbers rounded to `SIGNIFICANT_DIGITS`, inside the search space.
 
     Args:
         values: values of the searched hyperparameters, by name.
         spaces: search space by name of hyperparameter.
     """
-    rounded = {name: float(f"{value:.{SIGNIFICANT_DIGITS}g}") for name, value in values.items()}
     return {
-        name: min(max(value, spaces[name].low), spaces[name].high)
-        for name, value in rounded.items()
+        name: _round_value(values[name], space) for name, space in spaces.items() if name in values
     }
+
+
+def _round_value(value: Scalar, space: AnySpace) -> Scalar:
+    if not isinstance(space, Space) or space.integer:
+        return value
+    return space.clip(float(f"{value:.{SIGNIFICANT_DIGITS}g}"))

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from orchestrator.planning.plan import Values
     from orchestrator.sweeping.search_storage import Patience
-    from trainables.run.parameters import Space
+    from trainables.run.parameters import AnySpace
     from trainables.run.spec import RunSpec
 
 NUMBER_ATTRIBUTE = "number"
@@ -66,7 +66,7 @@ class SearchRules:
         history: complete trials of an earlier sweep that the sampler learns from.
     """
 
-    spaces: Mapping[str, Space]
+    spaces: Mapping[str, AnySpace]
     sampler: Sampler
     seeds: tuple[int, ...]
     lag: int
@@ -92,7 +92,8 @@ def search_digest(
     """Return the digest (SHA-256) that names a search.
 
     The digest covers the rules of the search, the epochs of the objective, and all settings of the
-    trials except the searched values. It does not depend on the number of trials.
+    trials except the searched values. It covers the values of hyperparameters that are searched
+    under conditions where these are not met. It does not depend on the number of trials.
 
     Args:
         trial_spec: spec of any run of the search.
@@ -100,9 +101,10 @@ def search_digest(
         protocol: identity of the protocol (rule for the epochs whose accuracy is the objective).
     """
     identity = trial_spec.identity()
+    always_searched = {name for name, space in rules.spaces.items() if space.when is None}
     for section in ("hyperparameters", "recipe"):
         identity[section] = {
-            name: value for name, value in identity[section].items() if name not in rules.spaces
+            name: value for name, value in identity[section].items() if name not in always_searched
         }
     return digest_of({"base": identity, "objective": dict(protocol), **rules.identity()})
 
@@ -210,6 +212,7 @@ class Search:
         ]
         request = Request(
             rules.spaces,
+            rules.reference,
             seed=rules.seeds[0],
             number=number - (rules.reference is not None),
             trials=[*rules.history, *known_trials],

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from orchestrator.planning.plan import Values
-    from trainables.run.parameters import Space
+    from trainables.run.parameters import AnySpace
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ def select_candidates(
 
 def choose_candidate(
     scores: Sequence[tuple[Candidate, Mapping[int, float]]],
-    space: Mapping[str, Space],
+    space: Mapping[str, AnySpace],
     reference: Values | None,
     single_run_standard_error: float,
 ) -> Candidate:
@@ -68,7 +68,8 @@ def choose_candidate(
     Differences are paired, since at one seed all candidates have the same noisy labels and held-out
     samples: the standard error is that of the mean difference over the shared seeds (ddof 1). With
     a single shared seed, it is `single_run_standard_error`. Distances are Euclidean in the search
-    space, whose intervals are mapped to [0, 1], logarithmic intervals on a logarithmic scale.
+    space, whose intervals are mapped to [0, 1], logarithmic intervals on a logarithmic scale. Two
+    choices have the distance 1, as have a value and none.
 
     Args:
         scores: each candidate with its objectives, by seed.
@@ -97,9 +98,14 @@ def choose_candidate(
         return fmean(differences) <= standard_error
 
     def distance(candidate: Candidate) -> float:
-        return math.dist(
-            [space[name].position(candidate.values[name]) for name in space],
-            [space[name].position(reference[name]) for name in space],
+        values = candidate.values
+        return math.hypot(
+            *(
+                space[name].distance(values[name], reference[name])
+                if name in values and name in reference
+                else float(name in values or name in reference)
+                for name in space
+            )
         )
 
     tied_candidates = [

@@ -333,13 +333,18 @@ def search_rules(sweep_plan: Plan, plan: TuningPlan) -> SearchRules:
         sweep_plan: plan of the whole sweep.
         plan: plan of the search of one method.
     """
-    study = sweep_plan.study
+    study, history = sweep_plan.study, sweep_plan.history
+    earlier_trials = history.trials_for(plan.method, plan.scenario) if history else []
     return SearchRules(
         spaces=study.space_of(plan.method),
         sampler=sampler_of(study, plan.method),
         seeds=study.search.seeds,
         lag=study.search.lag,
         reference=sweep_plan.reference_of(plan.method),
+        history=[
+            Trial(number, trial.values, TrialState.COMPLETE, trial.objective)
+            for number, trial in enumerate(earlier_trials)
+        ],
     )
 
 
@@ -356,9 +361,10 @@ def _digest_of_search(sweep_plan: Plan, plan: TuningPlan) -> str:
         plan: plan of the search of one method.
     """
     rules = search_rules(sweep_plan, plan)
-    # The digest does not cover the searched values, but every spec contains such values.
-    lowest_values = {name: space.low for name, space in rules.spaces.items()}
-    spec = _trial_specs(sweep_plan, plan, lowest_values)[0]
+    # The digest does not cover the values that all trials search, but every spec contains such
+    # values. It covers the other values of parameters that are searched under conditions.
+    values = {name: space.ends[0] for name, space in rules.spaces.items() if space.when is None}
+    spec = _trial_specs(sweep_plan, plan, values)[0]
     return search_digest(spec, rules, sweep_plan.objective(plan.scenario).protocol.identity)
 
 

@@ -18,6 +18,7 @@ from trainables.backbones import backbone_of
 from trainables.datasets import source_of
 from trainables.methods import method_of
 from trainables.noise import noise_of
+from trainables.run.parameters import active_spaces
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,7 +58,8 @@ def _iter_values(loaded_study: LoadedStudy, method: str) -> Iterator[tuple[str, 
         yield "tuned", {}
         reference = reference_of(study, method)
         if reference is not None:
-            yield "reference", {key: reference.number(key) for key in study.space_of(method)}
+            active = active_spaces(study.space_of(method), reference)
+            yield "reference", {name: reference.scalar(name) for name in active}
         return
     origin = "varied" if study.vary.get(method) else "fixed"
     for values in confirm_cell_values(study, method):

@@ -15,6 +15,7 @@ from search_spaces.schema import Phase
 from trainables.extensions import is_extension, without_hash
 from trainables.methods import method_of
 from trainables.run.identity import digest_of
+from trainables.run.parameters import active_spaces
 from trainables.run.protocols import HeldOutMean, protocol_from_identity, protocol_of
 
 if TYPE_CHECKING:
@@ -134,8 +135,9 @@ def run_name(
         fixed_axes: names of the random axes whose seed the study holds fixed.
     """
     recipe_names = [name for name in RECIPE_PARAMETERS if name in searched]
+    names = [*_tunable_names(spec), *(name for name in spec.hyperparameters if name in searched)]
     values_text = _format_values(
-        {name: spec.hyperparameters[name] for name in _tunable_names(spec)}
+        {name: spec.hyperparameters[name] for name in dict.fromkeys(names)}
         | {name: getattr(spec.recipe, name) for name in recipe_names}
     )
     seed_text = f"seed {spec.seeds.base_seed(fixed_axes)}"
@@ -145,16 +147,18 @@ def run_name(
     return " ".join(filter(None, words))
 
 
-def searched_names(plan: PlanRecord, method: str, cell: CellRecord | None) -> set[str]:
-    """Return the names of the values that a sweep searches or varies for a method.
+def searched_names(plan: PlanRecord, spec: RunSpec, cell: CellRecord | None) -> set[str]:
+    """Return the names of the values of a run that a sweep searches or varies.
 
     Args:
         plan: plan of the sweep.
-        method: name of the method.
+        spec: spec of the run.
         cell: cell whose settings the run has; None for a run that belongs to no cell.
     """
-    spaces = [search.space for search in plan.searches if search.method == method]
-    return {name for space in spaces for name in space} | set(cell.values if cell else ())
+    values = {**_recipe_values(spec), **spec.hyperparameters}
+    spaces = [search.space for search in plan.searches if search.method == spec.method]
+    active_names = {name for space in spaces for name in active_spaces(space, values)}
+    return active_names | set(cell.values if cell else ())
 
 
 def crossed_cell(plan: PlanRecord, digest: str) -> CellRecord | None:
@@ -243,12 +247,16 @@ def numeric_settings(spec: RunSpec) -> dict[str, float]:
     Args:
         spec: spec of a run.
     """
-    recipe_values = {name: getattr(spec.recipe, name) for name in RECIPE_PARAMETERS}
     return {
         f"hp/{name}": float(value)
-        for name, value in {**recipe_values, **spec.hyperparameters}.items()
+        for name, value in {**_recipe_values(spec), **spec.hyperparameters}.items()
         if isinstance(value, int | float) and not isinstance(value, bool)
     }
+
+
+def _recipe_values(spec: RunSpec) -> dict[str, Value]:
+    """Return the values of the recipe that a search may vary."""
+    return {name: getattr(spec.recipe, name) for name in RECIPE_PARAMETERS}
 
 
 def protocol_for(

@@ -24,7 +24,7 @@ from search_spaces.resolve import (
     reference_with_sources,
     resolve,
 )
-from search_spaces.schema import Phase
+from search_spaces.schema import SAMPLER_TITLES, Phase
 from trainables.backbones import backbone_of
 from trainables.datasets import source_of
 from trainables.methods import method_of
@@ -175,6 +175,7 @@ def plan_record(
         has_other_scenarios=loaded_study.is_set_by_flag("scenarios"),
         budget_hours=study.budget.hours,
         is_budget_spent=not sweep.done and not sweep.budget.seconds_left,
+        history=plan.history,
     )
 
 
@@ -222,6 +223,7 @@ def _tuning_record(tuning: Tuning, loaded_study: LoadedStudy) -> TuningRecord:
         chosen=None if tuning.chosen_values is None else dict(tuning.chosen_values),
         chosen_digests=tuning.chosen_trial_digests,
         seeds=len(study.search.seeds),
+        sampler=SAMPLER_TITLES[study.search.sampler],
         remedies=_remedies(tuning, study),
         budget_trials=tuning.budget_trials,
         budget_seeds=tuning.budget_seeds,

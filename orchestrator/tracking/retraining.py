@@ -42,6 +42,7 @@ def train_command(cell: Cell, loaded_study: LoadedStudy, study_flags: StudyFlags
         study_flags,
         study=PurePath(study).name if is_study_path(study) else study,
         trials=None,
+        from_sweep=None,
         seeds=None,
         budget_hours=None,
         methods=None,

@@ -603,7 +603,7 @@ class Tracker:
         start_ms = int(time.time() * 1000) - int(1000 * sum(result.seconds))
         if plan and not cell:
             cell = crossed_cell(plan, result.digest)
-        searched = searched_names(plan, result.spec.method, cell) if plan else ()
+        searched = searched_names(plan, result.spec, cell) if plan else ()
         fixed_axes = plan.fixed_seeds if plan else {}
         name = run_name(result.spec, phase, searched, fixed_axes)
         run_info = self._create_run(name, tags, start_ms)

@@ -28,6 +28,7 @@ from reports.words import printable
 from search_spaces.files import is_study_path, read_study_file
 from trainables.errors import HomeError, RecordError
 from trainables.run.metrics import VAL_ACCURACY
+from trainables.run.parameters import active_spaces
 from trainables.run.protocols import HeldOutMean, protocol_from_identity
 from trainables.run.record import Record
 
@@ -477,6 +478,8 @@ def _best_trial(
             if best is None or fmean(accuracies) > best.accuracy:
                 spec = runs[0].spec
                 values = {name: _value(spec, name) for name in search.space}
+                active = active_spaces(search.space, values)
+                values = {name: values[name] for name in active}
                 best = BestTrial(
                     digests[0], search.method, search.scenario, fmean(accuracies), values
                 )

@@ -18,8 +18,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from reports.figures.source import NAL, MissingDataError
+from reports.trial_values import trial_values
 from reports.words import GREEK_LETTERS, format_count, format_values
 from trainables.run.metrics import VAL_MEAN_LAST
+from trainables.run.parameters import Space
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -30,7 +32,6 @@ if TYPE_CHECKING:
     from reports.figures.source import FigureSource
     from reports.plan_record import PlanRecord, TuningRecord
     from reports.read import RecordedRun
-    from trainables.run.parameters import Space
 
     Floats = NDArray[np.float64]
 
@@ -166,17 +167,21 @@ class Fit:
 def collect_response(source: FigureSource) -> Response:
     """Fit the response of NAL to the recorded trials of its search.
 
-    A diverged trial counts as chance accuracy, as in the search.
+    The axes are the numeric hyperparameters that every trial has. A diverged trial counts as chance
+    accuracy, as in the search.
 
     Raises:
-        MissingDataError: if there is no search, or it has too few trials or more than two
-            hyperparameters.
+        MissingDataError: if there is no search, or it has too few trials or other than one or two
+            axes.
     """
     search = _find_search(source)
-    axes = tuple(
-        Axis(name, float(space.low), float(space.high), space.log)
-        for name, space in _sorted_space(search.space).items()
-    )
+    axes = _axes(search)
+    if len(axes) not in GRID_SIZES:
+        numbers = "" if len(axes) == len(search.space) else " that are numbers in every trial"
+        raise MissingDataError(
+            f"the search of NAL has {format_count(len(axes), 'hyperparameter')}{numbers}: the "
+            "response can be drawn for one or two"
+        )
     trials, accuracies = _read_trials(source, search, axes)
     least = TRIALS_PER_DIMENSION * len(axes)
     if len(trials) < least:
@@ -205,7 +210,7 @@ def collect_response(source: FigureSource) -> Response:
         noise=fit.noise,
         chosen=_point(search.chosen, axes),
         reference=_point(reference, axes),
-        caption=_caption(source, search, len(trials), fit),
+        caption=_caption(source, search, axes, len(trials), fit),
     )
 
 
@@ -258,7 +263,7 @@ def _find_search(source: FigureSource) -> TuningRecord:
     """Return NAL's search that serves the scenario of the figure.
 
     Raises:
-        MissingDataError: if there is none, or it has more than two hyperparameters.
+        MissingDataError: if there is none.
     """
     scenario = source.single_scenario
     searches = [
@@ -272,18 +277,18 @@ def _find_search(source: FigureSource) -> TuningRecord:
             "with `tune: [nal]`"
         )
     (search, *_) = searches
-    if len(search.space) not in GRID_SIZES:
-        raise MissingDataError(
-            f"the search of NAL has {len(search.space)} hyperparameters: the response "
-            "can be drawn for one or two"
-        )
     return search
 
 
-def _sorted_space(space: Mapping[str, Space]) -> dict[str, Space]:
-    """Return the ranges of a search with λ before α, as the paper names them."""
-    names = [name for name in GREEK_LETTERS if name in space]
-    return {name: space[name] for name in dict.fromkeys([*names, *space])}
+def _axes(search: TuningRecord) -> tuple[Axis, ...]:
+    """Return the numeric hyperparameters that every trial has, λ before α, as in the paper."""
+    names = [name for name in GREEK_LETTERS if name in search.space]
+    spaces = {name: search.space[name] for name in dict.fromkeys([*names, *search.space])}
+    return tuple(
+        Axis(name, float(space.low), float(space.high), space.log)
+        for name, space in spaces.items()
+        if isinstance(space, Space) and space.when is None
+    )
 
 
 def _read_trials(
@@ -291,13 +296,15 @@ def _read_trials(
 ) -> tuple[list[tuple[float, ...]], list[float]]:
     """Return the values and the objective in percent of each recorded trial of a search."""
     trials, accuracies = [], []
-    names = [f"hp/{axis.name}" for axis in axes]
     for digests in search.runs_by_trial:
         runs = [source.runs[digest] for digest in digests if digest in source.runs]
         objectives = [trial_objective(run, source.plan) for run in runs]
         recorded = [objective for objective in objectives if objective is not None]
-        if len(recorded) == len(digests) and runs[0].metrics.keys() >= set(names):
-            trials.append(tuple(runs[0].metrics[name] for name in names))
+        if len(recorded) < len(digests):
+            continue
+        point = _point(trial_values(runs[0], search.space), axes)
+        if point is not None:
+            trials.append(point)
             accuracies.append(fmean(recorded))
     return trials, accuracies
 
@@ -332,16 +339,21 @@ def _point(values: Mapping[str, Any] | None, axes: Sequence[Axis]) -> tuple[floa
     return tuple(float(values[axis.name]) for axis in axes)
 
 
-def _caption(source: FigureSource, search: TuningRecord, count: int, fit: Fit) -> str:
+def _caption(
+    source: FigureSource, search: TuningRecord, axes: Sequence[Axis], count: int, fit: Fit
+) -> str:
     """Return the caption of a response."""
     titles = [source.scenario_title(name) for name in search.serves if name in source.all_scenarios]
     chosen = f" Chosen: {format_values(search.chosen)}." if search.chosen else ""
     reference = f" Reference: {format_values(search.reference.values)}." if search.reference else ""
+    axis_names = [axis.name for axis in axes]
+    others = [GREEK_LETTERS.get(name, name) for name in search.space if name not in axis_names]
+    left_out = f" Searched too, and not shown: {', '.join(others)}." if others else ""
     tied_share = f"{100 * (fit.margin >= 0).mean():.0f} % of the searched range"
     return (
         f"Response of {search.method_title} on {source.plan.dataset.title}, "
         f"{', '.join(dict.fromkeys(titles))}: {source.plan.protocol}, Gaussian process on the "
         f"{format_count(count, 'trial')} of the search; noise of one trial {fit.noise:.1f} points. "
         "Tied: the mean differs from the highest one by at most one posterior standard deviation "
-        f"of the difference; {tied_share}.{chosen}{reference}"
+        f"of the difference; {tied_share}.{left_out}{chosen}{reference}"
     )

@@ -9,6 +9,7 @@ from reports.aggregate import READING_TITLES, AccuracyKind, Statistic, accuracy_
 from reports.page.plot import CurvePlot, plot_curves
 from reports.pairs import RowPair, compare_rows
 from reports.replication import Replication, find_replications
+from reports.trial_values import trial_values
 from reports.words import (
     GREEK_LETTERS,
     format_accuracy,
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from reports.plan_record import CellRecord, PlanRecord, TuningRecord
     from reports.read import Curve, RecordedRun
     from reports.table import Table
-    from trainables.run.parameters import Space, Value
 
 Facts = tuple[tuple[str, str], ...]
 """Name and text of each fact, in order."""
@@ -320,6 +320,8 @@ def _search(search: TuningRecord, runs: Mapping[str, RecordedRun]) -> PageSearch
     facts = {
         "Searched": "; ".join(map(format_space, search.space, search.space.values())),
         "Trials": f"{len(search.runs_by_trial)} of {search.trials} on {search.scenario}",
+        "Seeds of each trial": str(search.seeds) if search.seeds > 1 else "",
+        "Proposed by": search.sampler,
         "Reference": f"{format_values(reference.values)} ({reference.source})" if reference else "",
         "Chosen": format_values(search.chosen) if search.chosen else "not yet",
         "Used on": ", ".join(search.serves),
@@ -339,7 +341,7 @@ def _search(search: TuningRecord, runs: Mapping[str, RecordedRun]) -> PageSearch
         trials=tuple(
             _candidate(
                 f"trial {number}",
-                format_values(_values_of(runs[digest], search.space)),
+                format_values(trial_values(runs[digest], search.space)),
                 [runs[digest]],
                 is_chosen=False,
             )
@@ -347,11 +349,6 @@ def _search(search: TuningRecord, runs: Mapping[str, RecordedRun]) -> PageSearch
             if digest in runs
         ),
     )
-
-
-def _values_of(run: RecordedRun, space: Mapping[str, Space]) -> dict[str, Value]:
-    """Return the values of the searched hyperparameters that a run was trained with."""
-    return {name: float(run.params[name]) for name in space if name in run.params}
 
 
 def _candidate(

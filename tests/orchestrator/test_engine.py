@@ -100,6 +100,18 @@ def sweep_of(
     return sweep
 
 
+def test_an_engine_does_not_change_a_search(engine: Callable[..., Engine], tmp_path: Path) -> None:
+    homes = [tmp_path / "inline", tmp_path / "engine"]
+    for home in homes:
+        home.mkdir()
+    expected = sweep_of(InlineEngine, homes[0], trials=16)
+    misbehave(homes[1], slow_above=1.0)  # so that runs end in another order
+    sweep = sweep_of(engine, homes[1], trials=16)
+    assert sweep.tunings[0].search.trials == expected.tunings[0].search.trials
+    assert sweep.tunings[0].chosen_values == expected.tunings[0].chosen_values
+    assert set(attempts(homes[1])) == set(attempts(homes[0]))
+
+
 def test_a_sweep_trains_each_run_once(engine: Callable[..., Engine], tmp_path: Path) -> None:
     listener = RecordingListener()
     sweep = sweep_of(engine, tmp_path, listener)
@@ -246,7 +258,7 @@ def test_a_crash_fails_only_the_run_that_crashed(
     assert sweep.failures
     assert all("ZeroDivisionError: a bug (" in text for text in sweep.failures)
     trials = sweep.tunings[0].search.completed_trials
-    assert all(trial.values["lambda"] <= 1 for trial in trials)
+    assert all(float(trial.values["lambda"]) <= 1 for trial in trials)
     assert complete_trials(sweep) == [6 - len(sweep.failures)]
 
 
@@ -332,10 +344,10 @@ def test_diverged_runs_count_as_chance(engine: Callable[..., Engine], tmp_path: 
     assert sweep.done
     assert complete_trials(sweep) == [6]
     for trial in sweep.tunings[0].search.completed_trials:
-        assert (trial.objective == 0.1) is (trial.values["lambda"] > 1)
+        assert (trial.objective == 0.1) is (float(trial.values["lambda"]) > 1)
     chosen = sweep.tunings[0].chosen_values
     assert chosen is not None
-    assert chosen["lambda"] <= 1
+    assert float(chosen["lambda"]) <= 1
 
 
 def test_a_stopped_real_run_continues_bit_for_bit(

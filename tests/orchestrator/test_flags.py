@@ -44,6 +44,7 @@ ALL = (
         scenarios=("clean", "symmetric-0.4"),
         methods=("nal", "ce"),
         subset=500,
+        from_sweep="cifar10",
         sets=("recipe.window=5", "search.space.nal.lambda={low: 0.1, high: 5, log: true}"),
     ),
     Locations(
@@ -86,6 +87,7 @@ def test_every_flag_has_its_option() -> None:
         *("", "--trials", "--epochs", "--seeds", "--scenario", "--methods", "--subset"),
         *(
             "--budget-hours",
+            "--from",
             "--set",
             "--allow-code",
             "--data-dir",

@@ -359,7 +359,7 @@ def test_the_search_is_described_in_a_note() -> None:
     cells = [(tuned_cell(), [0.5] * 3)]
     notes = table_of(cells, searches=[search]).notes
     assert (
-        "NAL: λ = 1.5, α = 0.8, from 12 of 16 trials on symmetric 40 % (λ in [0.05, 20], log, "
+        "NAL: λ = 1.5, α = 0.8, from 12 of 16 trials on symmetric 40 % (λ in [0.05, 20], log; "
         "α in [0.5, 0.99]), then 3 candidates and the reference on 3 new seeds; one search "
         "serves all scenarios."
     ) in notes

@@ -81,7 +81,7 @@ def test_notes_and_json_state_it_with_its_resolution() -> None:
 
 def test_ranges_have_one_order_of_hyperparameters() -> None:
     (note,) = [note for note in searched_table().notes if " in [" in note]
-    assert "(λ in [0.05, 20], log, α in [0.5, 0.99])" in note
+    assert "(λ in [0.05, 20], log; α in [0.5, 0.99])" in note
 
 
 def test_a_study_without_a_search_says_so() -> None:

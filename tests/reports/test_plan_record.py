@@ -7,7 +7,7 @@ from factories import make_cell, make_plan
 
 from reports.plan_record import CandidateRecord, PlanRecord, ReferenceRecord, TuningRecord
 from trainables.errors import RecordError
-from trainables.run.parameters import Space
+from trainables.run.parameters import AnySpace, ChoiceSpace, Prior, Space
 
 
 def full_plan() -> PlanRecord:
@@ -30,6 +30,44 @@ def full_plan() -> PlanRecord:
 def test_json_round_trip() -> None:
     plan = full_plan()
     assert PlanRecord.from_json(plan.to_json()) == plan
+
+
+def test_a_plan_of_a_version_with_one_seed_has_the_digest_of_the_chosen_trial() -> None:
+    values = json.loads(full_plan().to_json())
+    (search,) = values["searches"]
+    for name in ("chosen_digests", "seeds", "sampler"):
+        del search[name]
+    search["chosen_digest"] = "b"
+    (read,) = PlanRecord.from_json(json.dumps(values)).searches
+    assert (read.chosen_digests, read.runs_by_trial) == (["b"], [["a"], ["b"]])
+    search["chosen_digest"] = ""
+    (read,) = PlanRecord.from_json(json.dumps(values)).searches
+    assert read.chosen_digests == []
+
+
+def test_the_runs_of_a_trial_follow_each_other() -> None:
+    space = {"alpha": Space(0.5, 0.99)}
+    search = TuningRecord("nal", "NAL", "clean", [], space, 2, list("abcdef"), seeds=3)
+    assert search.runs_by_trial == [["a", "b", "c"], ["d", "e", "f"]]
+
+
+def test_json_round_trip_of_every_kind_of_space() -> None:
+    spaces: dict[str, AnySpace] = {
+        "lambda": Space(0.05, 20, log=True, prior=Prior(0.2)),
+        "target_interval": Space(1, 9, integer=True, when={"clamps": (False,)}),
+        "clamps": ChoiceSpace((False, True)),
+    }
+    search = TuningRecord("nal", "NAL", "clean", [], spaces, trials=1, digests=[])
+    plan = make_plan(searches=[search])
+    assert PlanRecord.from_json(plan.to_json()) == plan
+    written = json.loads(plan.to_json())["searches"][0]["space"]
+    assert written["clamps"] == {"choices": [False, True]}
+    assert written["target_interval"]["when"] == {"clamps": [False]}
+
+
+def test_a_plain_space_is_written_as_before_there_were_others() -> None:
+    written = json.loads(full_plan().to_json())["searches"][0]["space"]
+    assert written["lambda"] == {"low": 0.05, "high": 20.0, "log": True}
 
 
 def test_json_round_trip_of_an_unfinished_plan() -> None:
@@ -62,8 +100,8 @@ def test_a_plan_of_another_shape_is_refused() -> None:
 
 def test_an_unknown_key_is_refused() -> None:
     values = json.loads(full_plan().to_json())
-    values["searches"][0]["sampler"] = "tpe"
-    with pytest.raises(RecordError, match="sampler"):
+    values["searches"][0]["pruner"] = "none"
+    with pytest.raises(RecordError, match="pruner"):
         PlanRecord.from_json(json.dumps(values))
 
 

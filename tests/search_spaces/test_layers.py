@@ -42,6 +42,15 @@ def test_a_mapping_of_another_kind_or_name_is_replaced() -> None:
     assert layers.origin_at(("schedule", "period")) is None
 
 
+def test_choices_replace_an_interval_and_an_interval_replaces_choices() -> None:
+    interval = {"space": {"low": 0.1, "high": 10, "log": True}}
+    choices = {"space": {"choices": [0.1, 1]}}
+    assert stack(interval, choices).tree == choices
+    assert stack(choices, interval).tree == interval
+    longer = stack(interval, {"space": {"high": 20}}).tree
+    assert longer == {"space": {"low": 0.1, "high": 20, "log": True}}
+
+
 def test_merging_does_not_change_the_given_mappings() -> None:
     first: dict[str, Any] = {"a": {"x": 1}}
     stack(first, {"a": {"y": 2}})

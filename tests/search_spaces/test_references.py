@@ -26,6 +26,7 @@ from search_spaces.resolve import resolve
 from trainables.errors import CodeError, NalError, StudyError
 from trainables.extensions import CodeFile, loaded_files
 from trainables.run.identity import digest_of
+from trainables.run.parameters import Space
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -133,7 +134,7 @@ def test_sections_of_a_search(folder: Path) -> None:
     )
     study = load(folder, text).study
     assert study.reference == {LOSS_NAME: {"smoothing": 0.2}}
-    assert study.space_of(LOSS_NAME)["smoothing"].low == 0.1
+    assert study.space_of(LOSS_NAME) == {"smoothing": Space(0.1, 0.5)}
     assert study.search_scenarios == {FLIP: study.scenarios}
 
 

@@ -414,7 +414,11 @@ def test_values_of_the_recipe_can_be_searched() -> None:
         ("digits", "overrides=[{scenario: symetric-0.4}]", "unknown scenario 'symetric-0.4'"),
         ("digits", "overrides=[{recipe: {epochs: 3}}]", "must be a mapping with the key scenario"),
         ("digits", "overrides=[{scenario: clean, recipes: x, foo: 1}]", "unknown key 'foo'"),
-        ("digits", "search.space.nal.target_interval={low: 1, high: 3}", "only real numbers can"),
+        (
+            "digits",
+            "search.space.nal.target_interval={low: 1, high: 3}",
+            "target_interval is also fixed, by hyperparameters.nal.target_interval: remove one",
+        ),
         ("digits", "search.space.ce.learning_rate={low: 0, high: 3}", "must be a number above 0"),
         ("digits", "hyperparameters.nal.lambda=0", "lambda must be a number above 0, got 0"),
         ("digits", "hyperparameters.nal.alpha=1", "alpha must be a number at least 0 and below 1"),

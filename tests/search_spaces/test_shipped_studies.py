@@ -162,6 +162,7 @@ def test_the_reference_lies_inside_the_space(name: str) -> None:
     reference = reference_of(study, "nal")
     assert reference is not None
     for parameter, space in study.space_of("nal").items():
+        assert isinstance(space, Space)
         assert 0 < space.position(reference.number(parameter)) < 1
 
 

@@ -108,8 +108,9 @@ def test_declarations_are_sound(name: str) -> None:
         assert parameter.check(parameter.default) == parameter.default
         assert parameter.help
         if parameter.space is not None:
-            parameter.check(parameter.space.low)
-            parameter.check(parameter.space.high)
+            assert [parameter.check(value) for value in parameter.space.ends] == list(
+                parameter.space.ends
+            )
     for settings in (kind.settings, *kind.presets.values()):
         for setting in settings:
             assert setting.source

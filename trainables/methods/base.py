@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from trainables.errors import FieldError
 from trainables.methods.published import EpochSelection, PublishedRecipe, Setting, Stage
-from trainables.run.parameters import FrozenMap, Parameter, Space
+from trainables.run.parameters import AnySpace, ChoiceSpace, FrozenMap, Parameter, Prior, Space
 from trainables.run.schedules import CosineRestarts, MultiStep
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Batch",
+    "ChoiceSpace",
     "Context",
     "CosineRestarts",
     "EpochSelection",
@@ -32,6 +33,7 @@ __all__ = [
     "MultiStep",
     "Parameter",
     "PredictFunction",
+    "Prior",
     "PublishedRecipe",
     "Setting",
     "Space",
@@ -111,7 +113,7 @@ class Method(ABC):
     """Publication that defines the method, with the numbers of the equations."""
     parameters: ClassVar[tuple[Parameter, ...]] = ()
     """Hyperparameters of the method."""
-    recipe_space: ClassVar[Mapping[str, Space]] = {}
+    recipe_space: ClassVar[Mapping[str, AnySpace]] = {}
     """Search spaces of recipe values, such as the learning rate, keyed by name; a search tunes them
     together with the hyperparameters."""
     settings: ClassVar[tuple[Setting, ...]] = ()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, field, replace
+from graphlib import CycleError, TopologicalSorter
+from typing import Any
 
 from trainables.errors import FieldError, suggest
+from trainables.run.identity import NEUTRAL_DEFAULT
 
 Scalar = bool | int | float | str
 """Type of a parameter value that is not a list."""
@@ -49,6 +51,40 @@ class FrozenMap(Mapping[str, Value]):
             raise TypeError(f"{key} is not a number: {value!r}")
         return float(value)
 
+    def scalar(self, key: str) -> Scalar:
+        """Return the value of a key that is no list.
+
+        Raises:
+            TypeError: if the value is a tuple.
+        """
+        value = self._items[key]
+        if isinstance(value, tuple):
+            raise TypeError(f"{key} is a list: {value!r}")
+        return value
+
+
+Conditions = Mapping[str, tuple[Scalar, ...]]
+"""Values of other searched parameters under which a parameter is searched, by parameter name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prior:
+    """Normal distribution around the reference, from which a search draws its first values.
+
+    The distribution is truncated to the search space, whose bounds remain those of the search.
+
+    Attributes:
+        width: standard deviation as a fraction of the width of the interval, on the scale of the
+            interval (linear or logarithmic).
+    """
+
+    width: float
+
+    def __post_init__(self) -> None:
+        if not 0 < self.width < math.inf:
+            raise FieldError("width", f"width must be a number above 0, got {self.width:g}")
+        object.__setattr__(self, "width", float(self.width))
+
 
 @dataclass(frozen=True, slots=True)
 class Space:
@@ -58,21 +94,50 @@ class Space:
         low: lower bound of the interval.
         high: upper bound of the interval.
         log: whether values are sampled uniformly on a logarithmic scale.
+        integer: whether the values are integers, as those of the parameter are.
+        when: values of other searched parameters under which the parameter is searched; None if it
+            is searched always. A single value stands for a list of one.
+        prior: distribution of the first values; None for a uniform one.
     """
 
     low: float
     high: float
     log: bool = False
-
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+    integer: bool = field(default=False, metadata=NEUTRAL_DEFAULT)
+    when: Conditions | None = field(default=None, hash=False, metadata=NEUTRAL_DEFAULT)
+    prior: Prior | None = field(default=None, metadata=NEUTRAL_DEFAULT)
 
     def __post_init__(self) -> None:
         if not self.low < self.high:
             raise FieldError("high", f"high must be above low ({self.low:g}), got {self.high:g}")
         if self.log and self.low <= 0:
             raise FieldError("low", f"low must be above 0 if log is true, got {self.low:g}")
-        for bound in ("low", "high"):  # as floats, so that 1 and 1.0 share one digest
-            object.__setattr__(self, bound, float(getattr(self, bound)))
+        for bound in ("low", "high"):  # of one type, so that 1 and 1.0 share one digest
+            value = getattr(self, bound)
+            if self.integer and value != int(value):
+                raise FieldError(bound, f"{bound} must be an integer, got {value:g}")
+            object.__setattr__(self, bound, int(value) if self.integer else float(value))
+        object.__setattr__(self, "when", _normalise_conditions(self.when))
+
+    def __str__(self) -> str:
+        """Format the interval, as in "[0.5, 0.99]"."""
+        return f"[{self.low:g}, {self.high:g}]"
+
+    @property
+    def ends(self) -> tuple[Scalar, Scalar]:
+        """The first and the last value of the space."""
+        return self.low, self.high
+
+    def __contains__(self, value: object) -> bool:
+        """Return whether a value lies in the interval, and is an integer if all values are."""
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return False
+        return self.low <= value <= self.high and (not self.integer or value == int(value))
+
+    def clip(self, value: Scalar) -> float:
+        """Return the value of the interval nearest a number."""
+        number = int(value) if self.integer else float(value)
+        return min(max(number, self.low), self.high)
 
     def position(self, value: float) -> float:
         """Return the relative position of a value in the interval: 0 for `low`, 1 for `high`.
@@ -91,7 +156,157 @@ class Space:
             value = math.exp(math.log(low) + position * (math.log(high) - math.log(low)))
         else:
             value = low + position * (high - low)
-        return min(max(value, low), high)
+        return self.clip(round(value) if self.integer else value)
+
+    def distance(self, first: Scalar, second: Scalar) -> float:
+        """Return the distance of two values: that of their positions in the interval."""
+        return abs(self.position(float(first)) - self.position(float(second)))
+
+
+@dataclass(frozen=True, slots=True)
+class ChoiceSpace:
+    """Search space of one hyperparameter whose values have no order: a list of values.
+
+    Attributes:
+        choices: values that a search tries; at least two.
+        when: values of other searched parameters under which the parameter is searched; None if it
+            is searched always. A single value stands for a list of one.
+    """
+
+    choices: tuple[Scalar, ...]
+    when: Conditions | None = field(default=None, hash=False, metadata=NEUTRAL_DEFAULT)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "choices", tuple(self.choices))
+        for position, choice in enumerate(self.choices):
+            if choice in self.choices[:position]:
+                raise FieldError(f"choices.{position}", f"{choice} is given twice: remove one")
+        if len(self.choices) < 2:
+            raise FieldError(
+                "choices", f"choices must have at least two values, got {len(self.choices)}"
+            )
+        object.__setattr__(self, "when", _normalise_conditions(self.when))
+
+    def __str__(self) -> str:
+        """Format the choices, as in "{soft, hard}"."""
+        return f"{{{', '.join(map(format_value, self.choices))}}}"
+
+    @property
+    def ends(self) -> tuple[Scalar, Scalar]:
+        """The first and the last value of the space."""
+        return self.choices[0], self.choices[-1]
+
+    def __contains__(self, value: object) -> bool:
+        """Return whether a value is one of the choices; true is not 1."""
+        return any(
+            value == choice and isinstance(value, bool) == isinstance(choice, bool)
+            for choice in self.choices
+        )
+
+    def distance(self, first: Scalar, second: Scalar) -> float:
+        """Return the distance of two values: 0 if they are the same, otherwise 1."""
+        return float(first != second)
+
+
+AnySpace = Space | ChoiceSpace
+"""Search space of a hyperparameter: an interval of numbers, or a list of values."""
+
+
+def space_from_json(values: Mapping[str, Any]) -> AnySpace:
+    """Return a space from the values that `identity_of` has returned for it.
+
+    Raises:
+        TypeError: if the values have other keys than a space.
+        FieldError: if the values are not allowed.
+    """
+    if "choices" in values:
+        return ChoiceSpace(**values)
+    prior = values.get("prior")
+    return Space(**{**values, "prior": prior and Prior(**prior)})
+
+
+def _normalise_conditions(
+    when: Mapping[str, Scalar | Sequence[Scalar]] | None,
+) -> Conditions | None:
+    """Return conditions with a tuple of values for each parameter; None without conditions."""
+    return {
+        name: (values,) if isinstance(values, bool | int | float | str) else tuple(values)
+        for name, values in (when or {}).items()
+    } or None
+
+
+def condition_order(spaces: Mapping[str, AnySpace]) -> list[str]:
+    """Return the names of searched parameters, each after those that its conditions name.
+
+    Raises:
+        FieldError: if conditions name each other in a circle.
+    """
+    graph = {name: list(space.when or ()) for name, space in spaces.items()}
+    try:
+        return [name for name in TopologicalSorter(graph).static_order() if name in spaces]
+    except CycleError as error:
+        circle = error.args[1]
+        raise FieldError(
+            f"{circle[0]}.when", f"conditions form a circle: {' -> '.join(reversed(circle))}"
+        ) from error
+
+
+def active_spaces(
+    spaces: Mapping[str, AnySpace], values: Mapping[str, Value]
+) -> dict[str, AnySpace]:
+    """Return the spaces whose conditions are met, in the order of `spaces`.
+
+    Args:
+        spaces: search space by name of hyperparameter.
+        values: values of the searched parameters, at least of those that conditions name. A
+            condition on a parameter that is itself not active is not met.
+    """
+    active: set[str] = set()
+    for name in condition_order(spaces):
+        conditions = (spaces[name].when or {}).items()
+        if all(other in active and values.get(other) in allowed for other, allowed in conditions):
+            active.add(name)
+    return {name: space for name, space in spaces.items() if name in active}
+
+
+def check_conditions(spaces: Mapping[str, AnySpace]) -> None:
+    """Check that conditions name searched parameters with choices or integers, and their values.
+
+    Args:
+        spaces: search space by name of hyperparameter.
+
+    Raises:
+        FieldError: if a condition can not be met, or conditions form a circle.
+    """
+    for name, space in spaces.items():
+        for other, allowed in (space.when or {}).items():
+            field_name = f"{name}.when.{other}"
+            if other not in spaces:
+                raise FieldError(
+                    field_name,
+                    f"{name} depends on {other}, which is not searched: add a space for {other}, "
+                    f"or remove the condition; {suggest(other, spaces)}",
+                )
+            parent = spaces[other]
+            if isinstance(parent, Space) and not parent.integer:
+                raise FieldError(
+                    field_name,
+                    f"{name} depends on {other}, which is a real number: a condition names a "
+                    "parameter with choices or integers",
+                )
+            unknown = [value for value in allowed if value not in parent]
+            if unknown or not allowed:
+                raise FieldError(
+                    field_name,
+                    f"{format_value(unknown[0]) if unknown else 'an empty list'} is no value that "
+                    f"is searched for {other}: use values of {parent}",
+                )
+    condition_order(spaces)
+
+
+def format_value(value: Scalar) -> str:
+    """Return the text of a value in messages, such as "0.9" or "hard"."""
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,20 +344,12 @@ class Parameter:
     in_epochs: bool = False
     must_be_reached: bool = False
     must_be_followed: bool = False
-    space: Space | None = None
+    space: AnySpace | None = None
     neutral: Value | None = None
 
     def __post_init__(self) -> None:
-        """Check that a parameter with a search space has a float as default.
-
-        Raises:
-            ValueError: if the default has another type.
-        """
-        if self.space is not None and not isinstance(self.default, float):
-            raise ValueError(
-                f"parameter {self.name} has a search space, so its default must be a real number "
-                f"such as 2.0, got {self.default!r}"
-            )
+        if self.space is not None:
+            object.__setattr__(self, "space", self.fit_space(self.space))
 
     @property
     def allowed(self) -> str:
@@ -169,6 +376,37 @@ class Parameter:
         converted = self._convert(value)
         if converted is None:
             raise FieldError(self.name, f"{self.name} must be {self.allowed}, got {value!r}")
+        return converted
+
+    def fit_space(self, space: AnySpace) -> AnySpace:
+        """Check a search space, and return it with values of the parameter's type.
+
+        Raises:
+            FieldError: if the parameter does not have such values; the field is one of the space.
+        """
+        if isinstance(self.default, tuple):
+            raise FieldError("", f"{self.name} is a list, which cannot be searched")
+        if isinstance(space, ChoiceSpace):
+            choices = [
+                self._check_part(f"choices.{position}", choice)
+                for position, choice in enumerate(space.choices)
+            ]
+            return replace(space, choices=tuple(choices))
+        if isinstance(self.default, bool | str):
+            raise FieldError(
+                "low",
+                f"{self.name} must be {self.allowed}, which is no interval: list the values, like "
+                f"choices: [{', '.join(self.choices) or 'true, false'}]",
+            )
+        self._check_part("low", space.low)
+        self._check_part("high", space.high)
+        return replace(space, integer=isinstance(self.default, int))
+
+    def _check_part(self, field_name: str, value: Scalar) -> Scalar:
+        """Check a value of a search space; the field of the error is that of the space."""
+        converted = self._convert(value)
+        if converted is None or isinstance(converted, tuple):
+            raise FieldError(field_name, f"{self.name} must be {self.allowed}, got {value!r}")
         return converted
 
     def _convert(self, value: object) -> Value | None:

@@ -21,12 +21,12 @@ SYMMETRIC = ("symmetric-0.4",)
 """Scenarios that no override changes."""
 
 
-def plan_text(study_flags: StudyFlags) -> str:
+def plan_text(study_flags: StudyFlags, slots: int = 2) -> str:
     """Return the plan that flags select, as text."""
     loaded = study_flags.load()
     dataset = replace(random_data(), name="cifar10")
     loaded_plan = LoadedPlan(loaded, Plan(loaded.name, loaded.study, dataset))
-    cost = machine_cost(0.01, 0.001, 10**6)
+    cost = machine_cost(0.01, 0.001, 10**6, slots)
     return rendered(plan_view(loaded_plan, cost, Locations()))
 
 
@@ -67,6 +67,43 @@ def test_a_plan_warns_of_emulated_bf16(monkeypatch: pytest.MonkeyPatch, *, has_b
     flags = StudyFlags(study="cifar10", scenarios=SYMMETRIC, sets=("recipe.precision=bf16",))
     assert ("add --set recipe.precision=float32" in plan_text(flags)) == (not has_bf16)
     assert "bf16" not in plan_text(StudyFlags(study="cifar10-small"))
+
+
+@pytest.mark.parametrize(
+    ("sets", "slots", "text"),
+    [
+        ((), 4, ""),
+        (
+            (),
+            16,
+            "16 slots, lag 4: the search has at most 4 runs at a time, so that 12 slots idle: "
+            "--set search.lag=16 makes it another search, which uses 16",
+        ),
+        (("search.lag=16",), 16, ""),
+        (("search.trials=3",), 16, ""),  # no lag would use more
+        (
+            ("search.trials=9",),
+            16,
+            "so that 12 slots idle: --set search.lag=9 makes it another search, which uses 9",
+        ),
+        (("search.seeds=[1000, 1001, 1002, 1003]",), 16, ""),
+        (
+            ("search.seeds=[1000, 1001, 1002]",),
+            16,
+            "at most 12 runs at a time, so that 4 slots idle: --set search.lag=6 makes it another "
+            "search, which uses 16",
+        ),
+    ],
+)
+def test_a_plan_says_which_slots_the_lag_leaves_idle(
+    sets: tuple[str, ...], slots: int, text: str
+) -> None:
+    flags = StudyFlags(study="cifar10", scenarios=SYMMETRIC, sets=sets)
+    plan = plan_text(flags, slots)
+    assert ("idle slots" in plan) is bool(text)
+    assert text in plan
+    lag = 16 if "search.lag=16" in sets else 4
+    assert f"TPE; lag {lag}: trial n starts when the trials up to n - {lag} have ended" in plan
 
 
 def test_a_plan_lists_scaled_values() -> None:

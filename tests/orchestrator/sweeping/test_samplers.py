@@ -23,34 +23,36 @@ from orchestrator.sweeping.samplers import (
     Request,
     TpeSampler,
     round_values,
-    values_at,
 )
 from orchestrator.sweeping.trials import Trial, TrialState
 from trainables.errors import NalError
-from trainables.run.parameters import Space
+from trainables.run.parameters import ChoiceSpace, Prior, Space, active_spaces
 from trainables.run.seeds import derive_seed
 
 if TYPE_CHECKING:
+    from orchestrator.planning.plan import Values
     from orchestrator.sweeping.samplers import Sampler
+    from trainables.run.parameters import AnySpace
 
 SPACE = {"lambda": Space(0.05, 20, log=True), "alpha": Space(0.5, 0.99)}
 
 
-def objective(values: dict[str, float]) -> float:
-    return 0.9 - (values["alpha"] - 0.8) ** 2 - math.log10(values["lambda"] / 2) ** 2 / 10
+def objective(values: Values) -> float:
+    distance = math.log10(float(values["lambda"]) / 2)
+    return 0.9 - (float(values["alpha"]) - 0.8) ** 2 - distance**2 / 10
 
 
 def trials_of(count: int, **changes: Any) -> list[Trial]:
     """Return complete trials at random points."""
     sampler, trials = RandomSampler(), []
     for number in range(count):
-        values = sampler.propose(Request(SPACE, 7, number, []))
+        values = sampler.propose(Request(SPACE, None, 7, number, []))
         trials.append(Trial(number, values, TrialState.COMPLETE, objective(values)))
     return [replace(trial, **changes) for trial in trials]
 
 
 def request(trials: list[Trial], number: int = 20) -> Request:
-    return Request(SPACE, 1000, number, trials)
+    return Request(SPACE, None, 1000, number, trials)
 
 
 def test_tpe_proposes_what_a_study_of_optuna_with_these_trials_proposes() -> None:
@@ -69,14 +71,14 @@ def test_tpe_proposes_what_a_study_of_optuna_with_these_trials_proposes() -> Non
                 params=trial.values, distributions=distributions, value=trial.objective
             )
         )
-    pending = trials_of(18)[16:]
-    for trial in pending:
-        study.enqueue_trial(trial.values)
+    alone = TpeSampler().propose(request(trials))
+    for _ in range(3):
+        study.enqueue_trial(alone)
         study.ask(distributions)
     expected = study.ask(distributions).params
-    running = [Trial(trial.number, trial.values) for trial in pending]
-    assert TpeSampler().propose(request([*trials, *running])) == expected
-    assert TpeSampler().propose(request(trials)) != expected  # pending trials count as bad ones
+    pending = [Trial(number, alone) for number in (16, 17, 18)]
+    assert TpeSampler().propose(request([*trials, *pending])) == expected
+    assert expected != alone  # pending trials count as bad ones
 
 
 @pytest.mark.parametrize(
@@ -116,7 +118,7 @@ def test_the_gaussian_process_takes_running_trials_into_account() -> None:
 def test_random_values_are_uniform_on_their_scale() -> None:
     values = [RandomSampler().propose(request([], number)) for number in range(2000)]
     for name, space in SPACE.items():
-        positions = np.sort([space.position(each[name]) for each in values])
+        positions = np.sort([space.position(float(each[name])) for each in values])
         assert 0 <= positions[0] <= positions[-1] < 1
         # Kolmogorov-Smirnov distance; the bound is exceeded in one of 10^4 samples.
         assert np.abs(positions - np.arange(2000) / 2000).max() < 2.2 / np.sqrt(2000)
@@ -125,7 +127,7 @@ def test_random_values_are_uniform_on_their_scale() -> None:
 def test_qmc_values_are_the_points_of_one_sobol_sequence() -> None:
     values = [QmcSampler().propose(request([], number)) for number in range(64)]
     points = np.array(
-        [[SPACE[name].position(each[name]) for name in sorted(SPACE)] for each in values]
+        [[SPACE[name].position(float(each[name])) for name in sorted(SPACE)] for each in values]
     )
     assert qmc.discrepancy(points) < 0.0012  # of 64 random points: 0.006 on average
     # Each of the 64 strips of a side has one point.
@@ -135,12 +137,15 @@ def test_qmc_values_are_the_points_of_one_sobol_sequence() -> None:
 
 
 def test_a_grid_is_tried_once_in_an_order_of_the_seed() -> None:
-    points = [{"lambda": lambda_, "alpha": alpha} for lambda_ in (0.1, 1.0) for alpha in (0.6, 0.9)]
+    points: list[Values] = [
+        {"lambda": lambda_, "alpha": alpha} for lambda_ in (0.1, 1.0) for alpha in (0.6, 0.9)
+    ]
     sampler = GridSampler(points)
 
     def order(seed: int) -> list[int]:
         return [
-            points.index(sampler.propose(Request(SPACE, seed, number, []))) for number in range(4)
+            points.index(sampler.propose(Request(SPACE, None, seed, number, [])))
+            for number in range(4)
         ]
 
     orders = [order(seed) for seed in range(20)]
@@ -148,16 +153,63 @@ def test_a_grid_is_tried_once_in_an_order_of_the_seed() -> None:
     assert len({tuple(each) for each in orders}) > 5
 
 
-def test_coordinates_are_positions_in_the_order_of_names() -> None:
-    assert values_at(SPACE, [0.5, 0.0]) == pytest.approx({"lambda": 0.05, "alpha": 0.745})
-    assert values_at(SPACE, [0.0, 0.5]) == pytest.approx({"lambda": 1.0, "alpha": 0.5})
-
-
 def test_rounding_keeps_small_numbers_and_stays_in_the_space() -> None:
     space = {"lambda": Space(1e-5, 20, log=True), "alpha": Space(0.5, 0.99999)}
-    values = {"lambda": 0.000123456, "alpha": 0.98766}
+    values: Values = {"lambda": 0.000123456, "alpha": 0.98766}
     assert round_values(values, space) == {"lambda": 0.0001235, "alpha": 0.9877}
     assert round_values({**values, "alpha": 0.999985}, space)["alpha"] == 0.99999
+
+
+CONDITIONAL: dict[str, AnySpace] = {
+    "kind": ChoiceSpace(("soft", "hard")),
+    "count": Space(1, 9, integer=True, when={"kind": ("soft",)}),
+    "rate": Space(1e-3, 1, log=True),
+}
+
+
+@pytest.mark.parametrize(
+    "sampler",
+    [
+        TpeSampler(),
+        RandomSampler(),
+        QmcSampler(),
+        pytest.param(GpSampler(), marks=pytest.mark.slow),
+    ],
+    ids=["tpe", "random", "qmc", "gp"],
+)
+def test_choices_integers_and_conditions_are_proposed(sampler: Sampler) -> None:
+    trials: list[Trial] = []
+    for number in range(25):
+        proposal = sampler.propose(Request(CONDITIONAL, None, 1000, number, trials))
+        values = round_values(proposal, CONDITIONAL)
+        assert list(values) == list(active_spaces(CONDITIONAL, values))
+        assert all(value in CONDITIONAL[name] for name, value in values.items())
+        is_good = values["kind"] == "soft" and int(values["count"]) > 5
+        trials.append(Trial(number, values, TrialState.COMPLETE, float(is_good)))
+    assert {trial.values["kind"] for trial in trials} == {"soft", "hard"}
+    assert {type(trial.values.get("count", 1)) for trial in trials} == {int}
+    if sampler.identity["name"] in ("tpe", "gp"):
+        assert sum(trial.objective or 0.0 for trial in trials[15:]) >= 6
+
+
+@pytest.mark.parametrize(
+    ("sampler", "prior_count"),
+    [(TpeSampler(), 10), (RandomSampler(), 30), (QmcSampler(), 30)],
+    ids=["tpe", "random", "qmc"],
+)
+def test_priors_are_those_of_random_values(sampler: Sampler, prior_count: int) -> None:
+    space: dict[str, AnySpace] = {"alpha": Space(0.5, 0.99, prior=Prior(0.01))}
+    values, trials = [], list[Trial]()
+    for number in range(30):
+        value = float(
+            sampler.propose(Request(space, {"alpha": 0.6}, 1000, number, trials))["alpha"]
+        )
+        values.append(value)
+        # The model learns that values far from the prior are better.
+        trials.append(Trial(number, {"alpha": value}, TrialState.COMPLETE, abs(value - 0.6)))
+    # Five standard deviations.
+    assert all(abs(value - 0.6) < 5 * 0.01 * 0.49 for value in values[:prior_count])
+    assert all(abs(value - 0.6) < 5 * 0.01 * 0.49 for value in values) is (prior_count == 30)
 
 
 @pytest.mark.slow
@@ -168,11 +220,11 @@ from orchestrator.sweeping.samplers import GpSampler, RandomSampler, Request
 from orchestrator.sweeping.trials import Trial, TrialState
 from trainables.run.parameters import Space
 space = {"alpha": Space(0.5, 0.99)}
-points = [RandomSampler().propose(Request(space, 0, number, [])) for number in range(12)]
+points = [RandomSampler().propose(Request(space, None, 0, number, [])) for number in range(12)]
 trials = [
     Trial(number, point, TrialState.COMPLETE, point["alpha"]) for number, point in enumerate(points)
 ]
-assert GpSampler().propose(Request(space, 0, 12, trials))["alpha"] > 0.9
+assert GpSampler().propose(Request(space, None, 0, 12, trials))["alpha"] > 0.9
 assert "torch" not in sys.modules
 """
     finished = subprocess.run(

@@ -26,9 +26,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from orchestrator.planning.plan import Values
+
 SPACE = {"lambda": Space(0.05, 20, log=True), "alpha": Space(0.5, 0.99)}
 MEAN: dict[str, str | int] = {"protocol": "held-out-mean", "window": 3}
-REFERENCE = {"lambda": 0.5, "alpha": 0.9}
+REFERENCE: Values = {"lambda": 0.5, "alpha": 0.9}
 RULES = SearchRules(SPACE, TpeSampler(), seeds=(1000,), lag=4, reference=REFERENCE)
 
 
@@ -49,7 +51,7 @@ def ended(trial: Trial) -> Trial:
     """Return a trial with its result: most trials are complete, every fifth has failed."""
     if trial.number % 5 == 3:
         return replace(trial, state=TrialState.FAILED)
-    objective = 1 - (trial.values["alpha"] - 0.8) ** 2
+    objective = 1 - (float(trial.values["alpha"]) - 0.8) ** 2
     return replace(trial, state=TrialState.COMPLETE, objective=objective)
 
 
@@ -57,12 +59,12 @@ def complete(search: Search, trial: Trial, objective: float = 0.5) -> None:
     search.end(replace(trial, state=TrialState.COMPLETE, objective=objective), ["run"])
 
 
-def complete_trials(search: Search) -> list[dict[str, float]]:
+def complete_trials(search: Search) -> list[Values]:
     """Complete all trials, one after the other, and return their values."""
-    values = []
+    values: list[Values] = []
     while (trial := search.next_trial()) is not None:
         values.append(trial.values)
-        complete(search, trial, trial.values["alpha"])
+        complete(search, trial, float(trial.values["alpha"]))
     return values
 
 
@@ -92,7 +94,7 @@ def test_without_a_reference_the_sampler_chooses_the_first_trial() -> None:
 def test_values_lie_in_the_space_and_have_four_digits() -> None:
     for values in complete_trials(in_memory(30)):
         for name, value in values.items():
-            assert SPACE[name].low <= value <= SPACE[name].high
+            assert value in SPACE[name]
             assert value == float(f"{value:.4g}")
 
 
@@ -149,7 +151,7 @@ class RecordingSampler(RandomSampler):
     def __init__(self) -> None:
         self.requests: list[Request] = []
 
-    def propose(self, request: Request) -> dict[str, float]:
+    def propose(self, request: Request) -> Values:
         self.requests.append(request)
         return super().propose(request)
 
@@ -211,12 +213,12 @@ def test_a_trial_that_was_left_open_is_started_again_with_its_values(tmp_path: P
 def test_any_interruption_leads_to_the_same_search(tmp_path: Path) -> None:
     undisturbed = in_memory(14)
     while (trial := undisturbed.next_trial()) is not None:
-        complete(undisturbed, trial, trial.values["alpha"])
+        complete(undisturbed, trial, float(trial.values["alpha"]))
     # Each process ends the last of its three trials only.
     for _ in range(14):
         search = open_search(tmp_path, trials=14)
         trials = [trial for _ in range(3) if (trial := search.next_trial()) is not None]
-        complete(search, trials[-1], trials[-1].values["alpha"])
+        complete(search, trials[-1], float(trials[-1].values["alpha"]))
     assert open_search(tmp_path, trials=14).trials == undisturbed.trials
 
 
@@ -354,7 +356,7 @@ def test_a_search_refuses_trials_on_other_labels(tmp_path: Path) -> None:
 
 
 def test_the_reference_is_not_rounded() -> None:
-    exact = {"lambda": 0.123456, "alpha": 0.987654}
+    exact: Values = {"lambda": 0.123456, "alpha": 0.987654}
     assert started(in_memory(1, reference=exact)).values == exact
     grid = GridSampler([{"lambda": 0.1235, "alpha": 0.9877}])
     assert complete_trials(in_memory(2, reference=exact, sampler=grid)) == [exact, exact]

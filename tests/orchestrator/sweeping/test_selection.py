@@ -1,22 +1,27 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import pytest
 from factories import make_result, make_spec
 
 from orchestrator.planning.protocol import HeldOutAccuracy
 from orchestrator.sweeping.selection import Candidate, choose_candidate, select_candidates
-from trainables.run.parameters import Space
+from trainables.run.parameters import ChoiceSpace, Space
 from trainables.run.protocols import HeldOutCycleEnds, HeldOutMean
 from trainables.run.recipe import Recipe
 from trainables.run.schedules import CosineRestarts
 
+if TYPE_CHECKING:
+    from orchestrator.planning.plan import Values
+    from trainables.run.parameters import AnySpace
+
 SPACE = {"lambda": Space(0.1, 10, log=True), "alpha": Space(0.5, 1.0)}
-REFERENCE = {"lambda": 1.0, "alpha": 0.75}
+REFERENCE: Values = {"lambda": 1.0, "alpha": 0.75}
 
 
-def values_at(lambda_: float, alpha: float = 0.75) -> dict[str, float]:
+def values_at(lambda_: float, alpha: float = 0.75) -> Values:
     return {"lambda": lambda_, "alpha": alpha}
 
 
@@ -94,7 +99,7 @@ def test_fewer_trials_than_candidates() -> None:
 
 def choose(
     scores: list[tuple[Candidate, list[float]]],
-    reference: dict[str, float] | None,
+    reference: Values | None,
     single_run_standard_error: float,
 ) -> Candidate:
     """Choose among candidates whose objectives are those of seeds 0, 1, 2 and so on."""
@@ -163,3 +168,26 @@ def test_ties_are_judged_by_paired_differences() -> None:
 def test_only_shared_seeds_are_compared() -> None:
     scores = [(candidate(10), {0: 0.9, 1: 0.8}), (candidate(1), {1: 0.81, 2: 0.7})]
     assert choose_candidate(scores, SPACE, REFERENCE, 0.02) == candidate(1)
+
+
+@pytest.mark.parametrize(
+    ("near", "far"),
+    [
+        # Another choice and a missing value have the distance 1 each; here n and alpha have
+        # 0.75 and 0.5.
+        ({"kind": "a", "n": 5, "alpha": 1.0}, {"kind": "b", "alpha": 0.75}),
+        ({"kind": "b", "alpha": 0.75}, {"kind": "b", "alpha": 0.76}),
+        ({"kind": "a", "n": 3, "alpha": 0.75}, {"kind": "a", "n": 4, "alpha": 0.75}),
+    ],
+)
+def test_the_nearest_of_tied_candidates_with_choices_and_conditions(
+    near: Values, far: Values
+) -> None:
+    space: dict[str, AnySpace] = {
+        "kind": ChoiceSpace(("a", "b")),
+        "n": Space(1, 5, integer=True, when={"kind": ("a",)}),
+        "alpha": Space(0.5, 1.0),
+    }
+    reference: Values = {"kind": "a", "n": 2, "alpha": 0.75}
+    scores = [(Candidate(values, "search"), {0: 0.9, 1: 0.9}) for values in (far, near)]
+    assert choose_candidate(scores, space, reference, 0.02).values == near

@@ -16,7 +16,7 @@ from orchestrator.tracking.projection import (
 )
 from reports.plan_record import TuningRecord
 from search_spaces.schema import Phase
-from trainables.run.parameters import Space
+from trainables.run.parameters import AnySpace, ChoiceSpace, Space
 from trainables.run.recipe import Recipe
 from trainables.run.seeds import Seeds
 
@@ -89,15 +89,34 @@ def test_searched_values_of_the_recipe_are_in_the_name_of_a_run() -> None:
         make_spec(method="ce", recipe=Recipe(epochs=3, batch_size=64, learning_rate=rate))
         for rate in (0.01234, 0.5)
     ]
-    searched = searched_names(plan, "ce", None)
+    searched = searched_names(plan, trials[0], None)
     assert [run_name(trial, Phase.SEARCH, searched) for trial in trials] == [
         "lr=0.01234 ce symmetric-0.4 seed 0",
         "lr=0.5 ce symmetric-0.4 seed 0",
     ]
     varied = replace(make_cell("ce"), values={"weight_decay": 0.1})
-    assert searched_names(plan, "ce", varied) == {"learning_rate", "weight_decay"}
-    assert searched_names(plan, "nal", None) == set()
+    assert searched_names(plan, trials[0], varied) == {"learning_rate", "weight_decay"}
+    assert searched_names(plan, make_spec(method="nal"), None) == set()
     assert cell_name("ce", "clean", {"learning_rate": 0.5}) == "ce lr=0.5 clean"
+
+
+def test_a_name_has_only_the_values_whose_conditions_are_met() -> None:
+    space: dict[str, AnySpace] = {
+        "clamps": ChoiceSpace((False, True)),
+        "target_interval": Space(1, 9, integer=True, when={"clamps": (True,)}),
+    }
+    search = TuningRecord("nal", "NAL", "symmetric-0.4", ["symmetric-0.4"], space, 12, [])
+    plan = make_plan(searches=[search])
+    values = {"lambda": 0.5, "alpha": 0.9, "target_interval": 3}
+    names = [
+        run_name(spec, Phase.SEARCH, searched_names(plan, spec, None))
+        for clamps in (False, True)
+        for spec in [make_spec(values={**values, "clamps": clamps})]
+    ]
+    assert names == [
+        "λ=0.5 α=0.9 clamps=False nal symmetric-0.4 seed 0",
+        "λ=0.5 α=0.9 clamps=True target_interval=3 nal symmetric-0.4 seed 0",
+    ]
 
 
 def test_datasets_of_a_run_are_named_by_their_content() -> None:

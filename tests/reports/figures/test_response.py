@@ -12,13 +12,14 @@ from recorded import recorded_runs
 from reports.figures.response import Axis, collect_response, fit_response
 from reports.figures.source import MissingDataError
 from reports.plan_record import ReferenceRecord, TuningRecord
-from trainables.run.parameters import Space
+from trainables.run.parameters import ChoiceSpace, Space
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from reports.figures.source import FigureSource
+    from trainables.run.parameters import AnySpace
 
 LAMBDAS = (0.05, 0.2, 1.0, 2.0, 5.0, 20.0)
 REFERENCE: dict[str, Any] = {"lambda": 0.5, "alpha": 0.9}
@@ -26,7 +27,7 @@ REFERENCE: dict[str, Any] = {"lambda": 0.5, "alpha": 0.9}
 
 def search_source(
     home: Path,
-    space: dict[str, Space],
+    space: Mapping[str, AnySpace],
     accuracies: Sequence[float | None],
     alphas: Sequence[float] = (0.9,) * 6,
 ) -> FigureSource:
@@ -61,6 +62,7 @@ def search_source(
     return replace(source, plan=make_plan(cells, searches=[search]), runs=runs)
 
 
+CLAMPS = ChoiceSpace((False, True))
 SPACE = {"alpha": Space(0.5, 0.99), "lambda": Space(0.05, 20, log=True)}
 
 
@@ -104,6 +106,18 @@ def test_one_hyperparameter_has_a_curve(tmp_path: Path) -> None:
     assert 0.5 not in {x for (x,), tied in zip(response.grid, response.tied, strict=True) if tied}
 
 
+def test_the_axes_are_the_numbers_that_every_trial_has(tmp_path: Path) -> None:
+    spaces: dict[str, AnySpace] = {
+        "clamps": CLAMPS,
+        "delta": Space(0, 0.5, when={"clamps": (True,)}),
+        "lambda": SPACE["lambda"],
+    }
+    response = collect_response(search_source(tmp_path, spaces, (0.3, 0.5, 0.8, 0.9, 0.7, 0.2)))
+    assert [axis.name for axis in response.axes] == ["lambda"]
+    assert response.trials == tuple((value,) for value in LAMBDAS)
+    assert " Searched too, and not shown: clamps, delta. " in response.caption
+
+
 @pytest.mark.parametrize(
     ("space", "accuracies", "message"),
     [
@@ -118,10 +132,16 @@ def test_one_hyperparameter_has_a_curve(tmp_path: Path) -> None:
             (0.5,) * 6,
             "the search of NAL has 3 hyperparameters: the response can be drawn for one or two",
         ),
+        (
+            {"lambda": Space(0.05, 20, when={"clamps": (True,)}), "clamps": CLAMPS},
+            (0.5,) * 6,
+            "the search of NAL has 0 hyperparameters that are numbers in every trial: the response "
+            "can be drawn for one or two",
+        ),
     ],
 )
 def test_searches_that_cannot_be_drawn(
-    tmp_path: Path, space: dict[str, Space], accuracies: tuple[float, ...], message: str
+    tmp_path: Path, space: dict[str, AnySpace], accuracies: tuple[float, ...], message: str
 ) -> None:
     with pytest.raises(MissingDataError) as caught:
         collect_response(search_source(tmp_path, space, accuracies))
