@@ -21,6 +21,7 @@ from orchestrator.watching.progress_record import (
     continuing_command,
     read_progress,
 )
+from orchestrator.watching.recorded_budget import NEXT_BUDGET_FACTOR
 from reports.plan_record import PLAN_FILE
 from reports.store import MASK, no_such_sweep
 from reports.words import printable
@@ -136,6 +137,8 @@ class SweepStatus:
             password was replaced by ***.
         unwritten: part of the sweep that an MLflow store lacks; None if nothing is known to lack,
             or a process carries it out.
+        is_budget_spent: whether the last start has ended since the time budget was spent; `command`
+            then has a larger one.
     """
 
     study: str
@@ -159,6 +162,7 @@ class SweepStatus:
     has_recorded_flags: bool
     has_exact_command: bool
     unwritten: UnwrittenPart | None
+    is_budget_spent: bool = False
 
     @property
     def total(self) -> int:
@@ -269,10 +273,12 @@ class StatusReader:
             for digest in digests
         }
         ended = [summary for summary in summaries.values() if isinstance(summary, RunSummary)]
-        has_time = progress is not None and state != "finished"
-        command = continuing_command(
-            progress.flags if progress else {"study": plan.study}, self._home.path
-        )
+        is_budget_spent = plan.is_budget_spent and state == "interrupted"
+        has_time = progress is not None and state != "finished" and not is_budget_spent
+        flags = progress.flags if progress else {"study": plan.study}
+        if is_budget_spent and plan.budget_hours is not None:
+            flags = flags | {"budget_hours": NEXT_BUDGET_FACTOR * plan.budget_hours}
+        command = continuing_command(flags, self._home.path)
         return SweepStatus(
             study=plan.study,
             title=plan.title,
@@ -304,6 +310,7 @@ class StatusReader:
             has_recorded_flags=progress is not None,
             has_exact_command=progress is not None and MASK not in command,
             unwritten=None if state == "running" else archive.read_unwritten(),
+            is_budget_spent=is_budget_spent,
         )
 
     def _plan(self, archive: SweepArchive) -> PlanRecord:
