@@ -51,8 +51,8 @@ def find_history(home: Home, plan: Plan, name: str) -> HistoryRecord:
     if sampler not in LEARNING_SAMPLERS or not plan.searches:
         reason = f"the sampler {sampler} learns nothing" if plan.searches else "nothing is searched"
         raise UserError(
-            f"--from {name}: {reason}: choose search.sampler=tpe or gp for a tuned method, or leave "
-            "--from out"
+            f"--from {name}: {reason}: choose search.sampler=tpe or gp for a tuned method, or "
+            "leave --from out"
         )
     for history in reversed(list(_iter_histories(home))):
         if (history.name, history.base) == (name, plan.digest):
