@@ -59,6 +59,8 @@ SAMPLER_TITLES: Mapping[SamplerName, str] = {
     "grid": "a grid",
 }
 """Title of each sampler; TPE is a tree-structured Parzen estimator."""
+LEARNING_SAMPLERS: frozenset[SamplerName] = frozenset({"tpe", "gp"})
+"""Samplers whose proposals depend on the results of trials."""
 
 
 class Phase(StrEnum):

@@ -14,6 +14,7 @@ from orchestrator.recorded_names import check_recorded
 from orchestrator.tracking.archive import iter_archives
 from orchestrator.watching.sweep_status import StatusReader
 from reports.plan_record import HistoryRecord, HistoryTrial, PlanRecord
+from search_spaces.schema import LEARNING_SAMPLERS
 from trainables.errors import UserError
 from trainables.run.parameters import active_spaces
 from trainables.run.protocols import HeldOutMean, protocol_from_identity
@@ -42,9 +43,17 @@ def find_history(home: Home, plan: Plan, name: str) -> HistoryRecord:
         name: name of a study, whose latest sweep is meant; or the beginning of a sweep's digest.
 
     Raises:
-        UserError: if no sweep has the name, or none of its trials can be used.
+        UserError: if the sampler learns nothing, no sweep has the name, or none of its trials can
+            be used.
         RecordError: if a record of the earlier sweep is damaged.
     """
+    sampler = plan.study.search.sampler
+    if sampler not in LEARNING_SAMPLERS or not plan.searches:
+        reason = f"the sampler {sampler} learns nothing" if plan.searches else "nothing is searched"
+        raise UserError(
+            f"--from {name}: {reason}: choose search.sampler=tpe or gp for a tuned method, or "
+            "leave --from out"
+        )
     for history in reversed(list(_iter_histories(home))):
         if (history.name, history.base) == (name, plan.digest):
             return history

@@ -27,7 +27,7 @@ from search_spaces.identity import study_code_hashes
 from search_spaces.resolve import matched_recipe
 from search_spaces.rungs import describe_scheduler
 from search_spaces.scaling import describe_cut_cycle
-from search_spaces.schema import SAMPLER_TITLES
+from search_spaces.schema import LEARNING_SAMPLERS, SAMPLER_TITLES
 from trainables.backbones import backbone_of
 from trainables.datasets import Dataset, Split, source_of
 from trainables.extensions import without_hash
@@ -202,7 +202,7 @@ def _facts(
 def _sampler_text(plan: Plan) -> str:
     """Describe the rule that proposes trials, and on which results a trial depends."""
     settings = plan.study.search
-    source_text = ", from their results" if settings.sampler in ("tpe", "gp") else ""
+    source_text = ", from their results" if settings.sampler in LEARNING_SAMPLERS else ""
     return (
         f"{SAMPLER_TITLES[settings.sampler]}; lag {settings.lag}: trial n starts when the trials "
         f"up to n - {settings.lag} have ended{source_text}"

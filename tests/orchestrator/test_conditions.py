@@ -67,7 +67,7 @@ def test_conditions_from_the_study_to_the_table(tmp_path: Path) -> None:
     # A run has the value that the study fixes where delta is not searched.
     recorded = results(home)
     for values, trial in zip(proposed, trials, strict=True):
-        spec = recorded[trial.user_attrs["digest"]]["spec"]["hyperparameters"]
+        spec = recorded[trial.user_attrs["digests"][0]]["spec"]["hyperparameters"]
         expected = {"delta": 0.2, **values}
         assert {name: spec[name] for name in expected} == pytest.approx(expected, rel=1e-3)
     runs = runs_in_mlflow(f"sqlite:///{home}/mlflow.db", "run")

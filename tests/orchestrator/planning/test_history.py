@@ -157,6 +157,16 @@ def test_a_sweep_that_teaches_nothing_is_one_line(tmp_path: Path) -> None:
     check_history_name(home, earlier.plan.digest[:8])
     with pytest.raises(UserError, match=r"^no study or sweep 'other' is recorded in "):
         check_history_name(home, "other")
+    for sets, reason in (
+        (("search.sampler=qmc",), "the sampler qmc learns nothing"),
+        (("tune=[]",), "nothing is searched"),
+    ):
+        with pytest.raises(UserError) as raised:
+            later_plan(tmp_path, sets=sets)
+        assert str(raised.value) == (
+            f"--from small: {reason}: choose search.sampler=tpe or gp for a tuned method, or leave "
+            "--from out"
+        )
     elsewhere = ("search.space.nal.lambda={low: 0.1, high: 0.2}", "reference.nal=null")
     with pytest.raises(UserError) as raised:
         later_plan(tmp_path, sets=elsewhere)

@@ -89,8 +89,8 @@ def test_a_plan_warns_of_emulated_bf16(monkeypatch: pytest.MonkeyPatch, *, has_b
         (
             ("search.seeds=[1000, 1001, 1002]",),
             16,
-            "at most 12 runs at a time, so that 4 slots idle: --set search.lag=6 makes it another search,"
-            " which uses 16",
+            "at most 12 runs at a time, so that 4 slots idle: --set search.lag=6 makes it another "
+            "search, which uses 16",
         ),
     ],
 )
