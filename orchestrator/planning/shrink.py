@@ -197,7 +197,7 @@ def fit_sweep(
 def _iter_smaller_flags(size: Shrinkable, flags: StudyFlags, plan: Plan) -> Iterator[StudyFlags]:
     """Yield flags with smaller and smaller values of one size of a sweep, down to its floor."""
     study, floor = flags.load().study, FLOORS[-1]
-    if size == "trials" and study.tune:
+    if size == "trials" and study.tune and study.search.sampler != "grid":
         for count in range(study.search.trials - 1, FEW_TRIALS - 1, -1):
             yield replace(flags, trials=count)
     elif size == "seeds":

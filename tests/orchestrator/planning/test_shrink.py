@@ -313,6 +313,8 @@ def test_the_study_declares_what_is_shrunk_first() -> None:
     trials, *others = fit(0.75, "budget.shrink=[seeds, trials]")
     assert FEW_TRIALS < trials < 12
     assert others == [MAX_SEEDS, 60, None]
+    grid = ("search.sampler=grid", "search.grid={nal: {lambda: 3, alpha: 4}}")
+    assert fit(0.86, *grid) == (12, MAX_SEEDS, 60, None)  # a grid needs all of its trials
     assert fit(0.5, "budget.shrink=[epochs]") == (12, 5, 30, None)
     assert fit(0.5, "budget.shrink=[subset]") == (12, 5, 60, 500)
 
