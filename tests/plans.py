@@ -87,7 +87,9 @@ def machine_cost(
 ) -> MachineCost:
     """Return a machine cost that is the same for every network."""
     cost = Cost(step_seconds, evaluation_seconds, checkpoint_bytes, 4.0, "cpu")
-    return MachineCost(defaultdict(lambda: cost), "cpu", max_concurrent_runs=slots)
+    return MachineCost(
+        defaultdict(lambda: cost), "cpu", max_concurrent_runs=slots, start_seconds=15.0
+    )
 
 
 @cache

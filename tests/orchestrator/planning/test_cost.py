@@ -322,7 +322,7 @@ def test_the_cost_of_a_run_is_its_steps_and_evaluations() -> None:
     assert cost.run_seconds(search.groups[0]) == pytest.approx(0.18 + 0.18 + RUN_OVERHEAD_SECONDS)
     assert cost.run_seconds(confirm.groups[0]) == pytest.approx(0.18 + 0.42 + RUN_OVERHEAD_SECONDS)
     assert (search.max_run_count, select.max_run_count, confirm.max_run_count) == (4, 6, 6)
-    seconds = 5 * (0.36 + RUN_OVERHEAD_SECONDS) + 3 * (0.6 + RUN_OVERHEAD_SECONDS)
+    seconds = 15.0 + 5 * (0.36 + RUN_OVERHEAD_SECONDS) + 3 * (0.6 + RUN_OVERHEAD_SECONDS)
     assert cost.plan_seconds(plan) == pytest.approx(seconds)
     # CE, two of the six runs of confirm, keeps no targets.
     assert cost.plan_bytes(plan) == 16 * 1000 + 14 * 4 * 70 * 10

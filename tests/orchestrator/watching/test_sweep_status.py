@@ -155,7 +155,7 @@ def test_after_a_killed_sweep_the_command_is_named(tmp_path: Path) -> None:
     assert status.state == "interrupted"
     assert status.running == []
     assert counts(status)["search"] == {"finished": 4}
-    assert counts(status)["select"] == {"finished": 1, "waiting": 3}
+    assert counts(status)["select"] == {"finished": 1, "waiting": 5}
     assert status.has_exact_command
     text = text_of(status)
     assert "interrupted: no process carries it out" in text
@@ -183,7 +183,7 @@ def test_after_the_end_the_forecast_is_compared(tmp_path: Path) -> None:
     status = sweeping.status()
     assert status.state == "finished"
     assert counts(status) == {
-        phase: {"finished": n} for phase, n in {"search": 4, "select": 4, "confirm": 6}.items()
+        phase: {"finished": n} for phase, n in {"search": 4, "select": 6, "confirm": 6}.items()
     }
     assert status.seconds_left is None
     assert "80 s; the forecast was 2 min, 25 % too long " in text_of(status)
