@@ -45,7 +45,7 @@ ASHA = ("search.scheduler={kind: asha, grace: 2, factor: 2}", *SHORT)
 RUNGS = (2, 4)
 EPOCHS = 6
 SEEDS = "search.seeds=[1000, 1001, 1002, 1003, 1004, 1005]"
-TRIALS = 9
+TRIALS = 12
 WILCOXON = ("search.scheduler={kind: wilcoxon, threshold: 0.2}", SEEDS, *SHORT)
 
 

@@ -21,7 +21,7 @@ LABEL_FLOOR = 1e-4
 reverse term."""
 PROBABILITY_FLOOR = 1e-12
 """Lower bound of attention weights and predicted probabilities in NAL's public code."""
-LAMBDA_ON_DIGITS = 1.89
+LAMBDA_ON_DIGITS = 2.46
 """λ that a search chose on digits with 40 % symmetric noise (docs/methods-on-digits.md)."""
 MOMENTUM_ON_DIGITS = 0.9
 """Momentum of SGD in the study of digits, without which cross entropy leads there."""

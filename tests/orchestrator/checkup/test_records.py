@@ -64,7 +64,7 @@ def test_an_interrupted_sweep_names_its_command(tmp_path: Path, swept: Driver) -
 def test_a_finished_sweep_is_ok(tmp_path: Path) -> None:
     save_plan(Driver(small_plan(), tmp_path).run())
     (check,) = check_sweeps(Locations(home_dir=tmp_path))
-    assert (check.level, check.text) == ("ok", "study small, finished; runs: 14 finished")
+    assert (check.level, check.text) == ("ok", "study small, finished; runs: 16 finished")
 
 
 def test_a_damaged_record_and_plan_are_problems(tmp_path: Path, swept: Driver) -> None:

@@ -174,7 +174,7 @@ def test_bad_requests_are_one_line(tmp_path: Path) -> None:
 
     assert message("zz") == (
         f"error: no run in {home.path}/runs has a digest that begins with 'zz': `python -m "
-        "orchestrator ui` shows the recorded runs"
+        f"orchestrator ui --home {home.path}` shows the recorded runs"
     )
     assert message(old.digest[:12]) == (
         f"error: run {old.digest[:12]} was recorded with revision {REVISION - 1} of the training "

@@ -133,8 +133,8 @@ def test_the_plan_of_a_finished_sweep(tmp_path: Path, loaded: LoadedStudy) -> No
     assert (reference.origin, reference.trials) == ("reference", 0)
     assert tuned.values == search.chosen
     assert tuned.seeds == [0, 1]
-    # λ is chosen near 2 and the momentum is that of digits; the first of 6 epochs is a sixth.
-    assert search.remedies == []
+    # The momentum is that of digits; the first of 6 epochs is a sixth.
+    assert [text.partition(" (")[0] for text in search.remedies] == ["a larger λ"]
 
 
 def test_remedies_are_what_the_study_does_not_have(tmp_path: Path) -> None:
@@ -144,7 +144,8 @@ def test_remedies_are_what_the_study_does_not_have(tmp_path: Path) -> None:
     (search,) = plan_record(driver.sweep, loaded).searches
     assert search.remedies == []  # nothing is chosen yet
     (search,) = plan_record(driver.run().sweep, loaded).searches
-    assert [text.partition(" (")[0] for text in search.remedies] == ["recipe.momentum=0.9"]
+    texts = [text.partition(" (")[0] for text in search.remedies]
+    assert texts == ["a larger λ", "recipe.momentum=0.9"]
 
 
 def test_the_plan_of_an_unfinished_sweep(tmp_path: Path, loaded: LoadedStudy) -> None:

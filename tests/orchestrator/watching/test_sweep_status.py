@@ -191,8 +191,8 @@ def test_after_the_end_the_forecast_is_compared(tmp_path: Path) -> None:
         start = replace(start, elapsed_seconds=elapsed_seconds)
         replace(progress, starts=[start]).write(sweeping.archive.folder)
         assert f"; the forecast was {text}" in text_of(sweeping.status())
-    several = replace(sweeping.status(), hosts={"node-1": 9, "node-2": 5})
-    assert "14 runs on cpu, machines node-1 (9 runs), node-2 (5 runs) " in text_of(several)
+    several = replace(sweeping.status(), hosts={"node-1": 11, "node-2": 5})
+    assert "16 runs on cpu, machines node-1 (11 runs), node-2 (5 runs) " in text_of(several)
 
 
 @pytest.mark.parametrize(

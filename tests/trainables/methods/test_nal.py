@@ -476,18 +476,18 @@ def test_official_preset_is_empty_for_other_datasets() -> None:
 @pytest.mark.parametrize(
     ("method", "values", "changes", "starts"),
     [
-        ("nal", {"lambda": 2.0, "first_target_epoch": 10}, {}, []),
-        ("nal", {"lambda": 0.5, "first_target_epoch": 10}, {}, ["a larger λ (on digits, 1.89 ins"]),
-        ("nal", {"lambda": 2.0}, {}, ["hyperparameters.nal.first_target_epoch=10, a sixth of the"]),
-        ("nal-no-targets", {"lambda": 2.0}, {}, []),
-        ("nal-no-targets", {"lambda": 2.0}, {"momentum": 0.0}, ["recipe.momentum=0.9 (on digits,"]),
+        ("nal", {"lambda": 3.0, "first_target_epoch": 10}, {}, []),
+        ("nal", {"lambda": 0.5, "first_target_epoch": 10}, {}, ["a larger λ (on digits, 2.46 ins"]),
+        ("nal", {"lambda": 3.0}, {}, ["hyperparameters.nal.first_target_epoch=10, a sixth of the"]),
+        ("nal-no-targets", {"lambda": 3.0}, {}, []),
+        ("nal-no-targets", {"lambda": 3.0}, {"momentum": 0.0}, ["recipe.momentum=0.9 (on digits,"]),
         (
             "nal-no-targets",
-            {"lambda": 2.0},
+            {"lambda": 3.0},
             {"optimizer": "radam", "mean": (0.5,), "std": (0.5,)},
             ["measured recipe.mean and recipe.std (null) (on"],
         ),
-        ("nal-no-targets", {"lambda": 2.0}, {"crop_size": 8, "mean": (0.5,), "std": (0.5,)}, []),
+        ("nal-no-targets", {"lambda": 3.0}, {"crop_size": 8, "mean": (0.5,), "std": (0.5,)}, []),
     ],
 )
 def test_remedies_are_settings_that_a_run_does_not_have(
