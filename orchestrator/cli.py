@@ -79,14 +79,23 @@ SINGLE_SCENARIO = FlagOverride(
 
 @app.command()
 @with_flags(
-    *("study", "trials", "epochs", "seeds", "scenarios", "methods", "subset", "from_sweep", "sets"),
-    *("data_dir", "home_dir", "engine", "ray_address", "max_concurrent", "sbatch", "tracking_uri"),
-    *("search_storage", "allow_code", "yes", "json", "dry_run"),
+    *("study", "trials", "epochs", "seeds", "scenarios", "methods", "subset", "budget_hours"),
+    *("fit", "from_sweep", "sets", "data_dir", "home_dir", "engine", "ray_address"),
+    *("max_concurrent", "sbatch", "tracking_uri", "search_storage", "allow_code", "yes"),
+    *("json", "dry_run"),
 )
 @resumable
 def sweep(
     study_flags: StudyFlags,
     locations: Locations,
+    fit: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="Shrink the sweep until it takes at most this time here, such as 45min, 1h or "
+            "2d: trials, seeds, epochs and subset, in the order of the study's budget.shrink.",
+        ),
+    ] = None,
     yes: Annotated[
         bool, typer.Option("--yes", help="Start a long sweep without confirmation.")
     ] = False,
@@ -102,7 +111,7 @@ def sweep(
     from orchestrator.commands import sweep as sweep_command
 
     raise typer.Exit(
-        sweep_command.run(study_flags, locations, yes=yes, as_json=json, dry_run=dry_run)
+        sweep_command.run(study_flags, locations, yes=yes, as_json=json, dry_run=dry_run, fit=fit)
     )
 
 
@@ -118,6 +127,7 @@ app.add_typer(launch_app, name="launch")
     FlagOverride("sbatch", "Any other option of sbatch, such as constraint=a100; may be repeated."),
     *("submit", "out", "trials", "epochs", "seeds", "scenarios", "methods", "subset"),
     *(
+        "budget_hours",
         "from_sweep",
         "sets",
         "data_dir",

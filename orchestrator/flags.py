@@ -94,6 +94,7 @@ class StudyFlags:
         scenarios: names of the label noise to use; empty for all scenarios of the study.
         methods: names of the methods to compare.
         subset: number of training samples.
+        budget_hours: time that all starts of the sweep may take together, in hours.
         from_sweep: name of an earlier sweep from whose trials the searches learn.
         sets: values of the flag `--set`: texts KEY=VALUE that change any key of the study.
         allow_code: whether files that the study names are executed without asking.
@@ -125,6 +126,15 @@ class StudyFlags:
     ] = None
     subset: Annotated[
         int | None, typer.Option(help="Number of training images to use."), StudyKey("subset", int)
+    ] = None
+    budget_hours: Annotated[
+        float | None,
+        typer.Option(
+            metavar="HOURS",
+            help="Hours that all starts of the sweep may take together; it then ends with the "
+            "table that it has.",
+        ),
+        StudyKey("budget.hours", float),
     ] = None
     from_sweep: Annotated[
         str | None,

@@ -71,7 +71,12 @@ def table_notes(
 
 
 def _missing_runs_notes(plan: PlanRecord, cells: Sequence[CellSummary]) -> Iterator[str]:
-    if plan.state != "finished":
+    if plan.is_budget_spent:
+        yield (
+            f"The time budget of {plan.budget_hours:g} h was spent before all runs had ended: run "
+            "the command again with a larger --budget-hours to continue."
+        )
+    elif plan.state != "finished":
         yield "This sweep is not finished: run its command again to continue."
     for summary in cells:
         missing_seeds = summary.missing_seeds

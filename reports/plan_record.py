@@ -126,6 +126,10 @@ class TuningRecord:
             store it.
         remedies: texts that name settings worth trying if the method loses to cross entropy, and
             that the study does not have already.
+        budget_trials: number of trials with which the time budget has ended the search; None if it
+            has not.
+        budget_seeds: number of seeds with which the time budget has ended the comparison of the
+            candidates; None if it has not.
         scheduler: description of the rule that stops trials early; "" if every trial is whole.
         stopped: trials that were stopped early.
     """
@@ -143,6 +147,8 @@ class TuningRecord:
     remedies: list[str] = field(default_factory=list)
     chosen_digests: list[str] = field(default_factory=list)
     seeds: int = 1
+    budget_trials: int | None = None
+    budget_seeds: int | None = None
     sampler: str = ""
     scheduler: str = ""
     stopped: list[StoppedTrialRecord] = field(default_factory=list)
@@ -335,6 +341,8 @@ class PlanRecord:
             plans.
         has_other_scenarios: whether a flag has replaced the scenarios of the study, of which the
             title may speak.
+        budget_hours: time budget of the sweep in hours; None for no limit.
+        is_budget_spent: whether the latest start has ended because the time budget was spent.
         history: trials of an earlier sweep from which the searches have learnt; None for none.
     """
 
@@ -363,6 +371,8 @@ class PlanRecord:
     trainings: dict[str, str] = field(default_factory=dict)
     study_epochs: int = 0
     has_other_scenarios: bool = False
+    budget_hours: float | None = None
+    is_budget_spent: bool = False
     history: HistoryRecord | None = None
 
     def __post_init__(self) -> None:
@@ -384,6 +394,14 @@ class PlanRecord:
         """Protocol of each scenario; in older plans one for all."""
         protocols = [protocol_from_identity(identity) for identity in self.protocols.values()]
         return protocols or [HeldOutMean(self.window)]
+
+    @property
+    def is_limited_by_budget(self) -> bool:
+        """Whether the time budget has left out trials, seeds or runs."""
+        return self.is_budget_spent or any(
+            search.budget_trials is not None or search.budget_seeds is not None
+            for search in self.searches
+        )
 
     def epochs_of(self, cell: CellRecord) -> int:
         """Return the number of epochs of a cell's runs, as far as the plan states it."""

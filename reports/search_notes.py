@@ -41,6 +41,7 @@ def search_notes(
             "nothing."
         )
     yield from _searches_notes(plan, cells)
+    yield from _budget_notes(plan)
     yield from _history_notes(plan)
     yield from (each.text for each in optimism)
     yield from _untuned_notes(plan, cells)
@@ -102,6 +103,25 @@ def _describe_stops(plan: PlanRecord, search: TuningRecord) -> str:
 
 def _stop_order(trial: StoppedTrialRecord) -> int:
     return trial.run_count if trial.epoch is None else trial.epoch
+
+
+def _budget_notes(plan: PlanRecord) -> Iterator[str]:
+    """Yield a note for each search that the time budget has ended early."""
+    for search in plan.searches:
+        endings = []
+        if search.budget_trials is not None:
+            endings.append(f"the search after {search.budget_trials} of {search.trials} trials")
+        if search.budget_seeds is not None:
+            endings.append(
+                "the comparison of its candidates after "
+                + format_count(search.budget_seeds, "new seed")
+            )
+        if endings:
+            yield (
+                f"{search.method_title}: the time budget of {plan.budget_hours:g} h has ended "
+                f"{' and '.join(endings)}; on a faster or slower machine there would be more or "
+                "fewer."
+            )
 
 
 def _history_notes(plan: PlanRecord) -> Iterator[str]:

@@ -86,6 +86,7 @@ def check_study(study: Study, *, allow_unused_overrides: bool = False) -> None:
     _check_seeds(study)
     _check_scheduler(study)
     _check_resources(study)
+    _check_distinct("budget.shrink", study.budget.shrink)
     _check_subset(study)
     _check_samples(study, source)
     check_deviations(study)

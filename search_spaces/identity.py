@@ -32,7 +32,7 @@ RESOLVED_KEYS = (
 """Keys of a study that enter the identity only through the values derived from them."""
 
 EXCLUDED_KEYS_BY_SECTION: Mapping[str, tuple[str, ...]] = {
-    "study": ("title", "deviations", "diagnostics", "keep", *RESOLVED_KEYS),
+    "study": ("title", "deviations", "diagnostics", "budget", "keep", *RESOLVED_KEYS),
     "search": (
         *("trials", "scenario", "scope", "space", "protocol", "cycles", "seeds"),
         "scheduler",

@@ -41,6 +41,8 @@ MAX_COUNT = 2**31 - 1
 """Largest number of anything that a study counts, which every library can represent."""
 MAX_SEED_COUNT = 10_000
 """Largest number of seeds of a phase."""
+MAX_BUDGET_HOURS = 100_000.0
+"""Longest time budget of a sweep, in hours."""
 Count = Annotated[int, Field(ge=1, le=MAX_COUNT)]
 Seed = Annotated[int, Field(ge=0, le=MAX_INTEGER)]
 SeedList = Annotated[tuple[Seed, ...], Field(min_length=1, max_length=MAX_SEED_COUNT)]
@@ -262,6 +264,23 @@ class ConfirmSettings(BaseModel, frozen=True, extra="forbid"):
     cross: CrossSettings | None = field_added_later(None)
 
 
+Shrinkable: TypeAlias = Literal["trials", "seeds", "epochs", "subset"]
+"""Size of a sweep that `--fit` may shrink, by the name of its flag."""
+
+
+class BudgetSettings(BaseModel, frozen=True, extra="forbid"):
+    """Time budget of a sweep, and what is shrunk to make a sweep fit into a time.
+
+    Attributes:
+        hours: time that all starts of a sweep may take together, in hours; None for no limit.
+            Trials and seeds that do not fit are left out.
+        shrink: sizes that `--fit` may shrink, the first to be shrunk first.
+    """
+
+    hours: Annotated[float, Field(gt=0, le=MAX_BUDGET_HOURS)] | None = None
+    shrink: tuple[Shrinkable, ...] = ("trials", "seeds", "epochs", "subset")
+
+
 class Study(BaseModel, frozen=True, extra="forbid"):
     """Content of a study file, as validated against the schema.
 
@@ -301,6 +320,7 @@ class Study(BaseModel, frozen=True, extra="forbid"):
         posterior: network from whose class probabilities PMD noise is drawn.
         resources: computing resources of one run.
         diagnostics: how often runs collect diagnostics.
+        budget: time budget of the sweep.
         keep: checkpoints that stay when the sweep has finished: "all", or those of the runs in the
             "table". A checkpoint that another run or sweep uses always stays.
         deviations: differences between the study and the paper or its public code, printed under
@@ -330,6 +350,7 @@ class Study(BaseModel, frozen=True, extra="forbid"):
     posterior: Posterior = Posterior()
     resources: Resources = Resources()
     diagnostics: Diagnostics = Diagnostics()
+    budget: BudgetSettings = field_added_later(BudgetSettings())
     keep: Literal["all", "table"] = "all"
     deviations: tuple[DeviationField, ...] = ()
 

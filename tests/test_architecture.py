@@ -187,6 +187,7 @@ CROSS_MODULE = {
     "test_golden_figures",
     "test_golden_sweep",
     "orchestrator/engine/test_ray_cluster",
+    "orchestrator/test_budget_end_to_end",
     "orchestrator/test_changed_labels",
     "orchestrator/test_conditions",
     "orchestrator/test_every_dataset",

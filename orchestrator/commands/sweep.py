@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import sys
-from contextlib import suppress
-from dataclasses import replace
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 from rich.text import Text
 
+from orchestrator.commands.sweep_fit import FitRequest, fit_plan
 from orchestrator.display import Display
 from orchestrator.engine.base import Engine, engine_of
 from orchestrator.engine.temp_dirs import temp_files_of_process
+from orchestrator.engine.time_limit import time_limit
 from orchestrator.flags import Locations, StudyFlags, command_line
 from orchestrator.output import CommandConsole, print_json
 from orchestrator.planning import cost as costs
@@ -20,7 +22,9 @@ from orchestrator.planning.cost import MachineCost, format_duration
 from orchestrator.planning.history import check_history_name
 from orchestrator.planning.loading import LoadedPlan, job_of, load_plan, wants_system_metrics
 from orchestrator.planning.shrink import suggest_smaller_sweep
+from orchestrator.planning.sizes import phase_sizes
 from orchestrator.planning.view import plan_json, plan_outline, plan_view
+from orchestrator.sweeping.budget import Budget
 from orchestrator.sweeping.recorded import RecordedRuns, find_recorded_runs
 from orchestrator.sweeping.search_storage import (
     Patience,
@@ -38,6 +42,11 @@ from orchestrator.tracking.finished import FinishedSweep, find_finished_sweep
 from orchestrator.tracking.home_store import update_home_store
 from orchestrator.tracking.recording import SweepRecorder, plan_record
 from orchestrator.watching.progress_record import recorded_flags
+from orchestrator.watching.recorded_budget import (
+    NEXT_BUDGET_FACTOR,
+    SECONDS_PER_HOUR,
+    RecordedBudget,
+)
 from orchestrator.watching.sweep_progress import ProgressFile, SweepProgress
 from reports.comparison import comparison_table
 from reports.formats import table_values
@@ -58,15 +67,40 @@ if TYPE_CHECKING:
 
     from orchestrator.home import Home
     from orchestrator.planning.plan import Plan
+    from reports.plan_record import PlanRecord
     from reports.table import Table
     from search_spaces.loader import LoadedStudy
 
 MAX_UNCONFIRMED_SECONDS = 3600.0
 """Longest estimated wall time of a sweep that starts without confirmation, in seconds."""
 
+NO_LIMIT = RecordedBudget()
+"""Time budget of a sweep whose time is not limited."""
+
+
+@dataclass(frozen=True, slots=True)
+class SweepStart:
+    """What a start of a sweep has to carry out.
+
+    Attributes:
+        cost: measured cost of a run; None if no run is to be carried out.
+        settled_digests: digests of runs that need not be read; see `Sweep`.
+        budget: time budget of the sweep, which may end it early.
+    """
+
+    cost: MachineCost | None
+    settled_digests: frozenset[str]
+    budget: Budget
+
 
 def run(
-    study_flags: StudyFlags, locations: Locations, *, yes: bool, as_json: bool, dry_run: bool
+    study_flags: StudyFlags,
+    locations: Locations,
+    *,
+    yes: bool,
+    as_json: bool,
+    dry_run: bool,
+    fit: str | None = None,
 ) -> int:
     """Plan a sweep, carry it out, and print its table.
 
@@ -76,6 +110,7 @@ def run(
         yes: whether to start a long sweep without confirmation.
         as_json: whether to print JSON on standard output and all other text on standard error.
         dry_run: whether to print the plan only and write nothing.
+        fit: time into which the sweep is shrunk to fit, such as "1h"; None to leave it as it is.
 
     Returns:
         The exit code: 0, or 1 if some runs could not be carried out.
@@ -86,6 +121,7 @@ def run(
     console = CommandConsole(stderr=as_json)
     engine, home = engine_of(locations), locations.home
     wants_system_metrics()  # refuses an invalid environment variable
+    fit_request = None if fit is None else FitRequest.parse(fit)
     loaded = study_flags.load()
     try:
         check_grid_size(loaded.study)
@@ -94,7 +130,7 @@ def run(
     if study_flags.from_sweep is not None:
         check_history_name(home, study_flags.from_sweep)
     if dry_run:
-        _print_plan(study_flags, locations, engine, console, as_json=as_json)
+        _print_plan(study_flags, locations, engine, console, fit_request, as_json=as_json)
         return 0
     _check_services(locations, engine, loaded)
     with temp_files_of_process(), home.removed_if_refused():
@@ -103,7 +139,14 @@ def run(
         if locations.uses_home_store:
             update_home_store(home)
         return _sweep(
-            study_flags, locations, engine, loaded.name, console, yes=yes, as_json=as_json
+            study_flags,
+            locations,
+            engine,
+            loaded.name,
+            console,
+            fit_request,
+            yes=yes,
+            as_json=as_json,
         )
 
 
@@ -113,6 +156,7 @@ def _sweep(
     engine: Engine,
     study: str,
     console: Console,
+    fit_request: FitRequest | None,
     *,
     yes: bool,
     as_json: bool,
@@ -122,12 +166,33 @@ def _sweep(
     Returns:
         The exit code of the command.
     """
-    home = locations.home
-    with home.study_lock(study):
+    home, has_fitted = locations.home, False
+    with ExitStack() as stack:
+        stack.enter_context(home.study_lock(study))
         loaded_plan = load_plan(study_flags, locations, console, may_write=True)
-        finished = find_finished_sweep(locations.store_uri, loaded_plan.plan.digest, home.path)
+        if fit_request is not None:
+            home.require_space(0.0)
+            measure_cost = partial(
+                _measure_cost, engine=engine, home=home, console=console, may_write=True
+            )
+            fitted = fit_plan(
+                fit_request,
+                study_flags,
+                locations,
+                loaded_plan,
+                measure_cost,
+                console,
+                may_write=True,
+            )
+            if fitted is not None:
+                study_flags, loaded_plan, has_fitted = fitted.flags, fitted.loaded_plan, True
+                stack.enter_context(fitted.continued())
+        plan = loaded_plan.plan
+        archive = SweepArchive.of(home.path, plan.digest)
+        budget = RecordedBudget.read(plan, archive)
+        finished = find_finished_sweep(locations.store_uri, plan.digest, home.path)
         settled_digests = finished.run_digests if finished else frozenset()
-        recorded = _find_recorded_runs(loaded_plan.plan, locations, console, settled_digests)
+        recorded = _find_recorded_runs(plan, locations, console, settled_digests, budget)
         failures: list[str] = []
         if (
             finished is None
@@ -137,21 +202,35 @@ def _sweep(
             )
         ):
             cost = None
-            if not recorded.is_complete:
-                cost = _announce(study_flags, locations, engine, loaded_plan, console, yes=yes)
+            if not recorded.is_complete and budget.seconds_left:
+                cost = _announce(
+                    study_flags,
+                    locations,
+                    engine,
+                    loaded_plan,
+                    budget,
+                    console,
+                    has_fitted=has_fitted,
+                    yes=yes,
+                )
             failures = _carry_out(
                 engine,
                 locations,
                 loaded_plan,
-                cost,
+                SweepStart(
+                    cost,
+                    settled_digests,
+                    budget.start(plan, cost, is_complete=recorded.is_complete),
+                ),
                 console,
                 study_flags,
-                settled_digests,
                 as_json=as_json,
             )
-        console.print(_suggested_commands(study_flags, locations, loaded_plan.plan), soft_wrap=True)
-    if loaded_plan.plan.study.keep == "table" and not failures:
-        _delete_unused_checkpoints(home, loaded_plan.plan, console)
+        record = archive.read_plan()
+        console.print(_suggested_commands(study_flags, locations, plan, record), soft_wrap=True)
+    is_incomplete = record is not None and record.is_budget_spent
+    if plan.study.keep == "table" and not failures and not is_incomplete:
+        _delete_unused_checkpoints(home, plan, console)
     for failure in failures:
         console.print(
             Text(f"run that could not be carried out: {failure}", style="red"), soft_wrap=True
@@ -164,28 +243,60 @@ def _announce(
     locations: Locations,
     engine: Engine,
     loaded_plan: LoadedPlan,
+    budget: RecordedBudget,
     console: Console,
     *,
+    has_fitted: bool,
     yes: bool,
-) -> MachineCost:
+) -> MachineCost | None:
     """Print the plan of a sweep with its cost, and make sure that the sweep can and should start.
 
+    Args:
+        study_flags: flags that select the study and change it.
+        locations: locations of data and results.
+        engine: engine that carries out the runs.
+        loaded_plan: plan and study of the sweep.
+        budget: time budget of the sweep.
+        console: console to print on.
+        has_fitted: whether `--fit` has shrunk the sweep, which the user then has to confirm.
+        yes: whether the user has confirmed the sweep beforehand.
+
     Returns:
-        The cost of the sweep on this machine.
+        The cost of the sweep on this machine; None if its time budget is spent.
 
     Raises:
-        UserError: if the sweep takes long and the user does not confirm it.
+        UserError: if the sweep takes long and the user does not confirm it, or the time budget is
+            too small.
         HomeError: if the disk of the home folder is too full.
     """
     home, plan = locations.home, loaded_plan.plan
     home.require_space(0.0)  # a full disk is found before the measurement
     measure_cost = partial(_measure_cost, engine=engine, home=home, console=console, may_write=True)
     cost = measure_cost(plan)
-    console.print(plan_view(loaded_plan, cost, locations))
-    if not yes and locations.ray_address is None:
-        _ask_confirmation(study_flags, locations, plan, cost, measure_cost, console)
+    _check_budget(budget, loaded_plan, cost)
+    if not budget.can_start(cost):
+        return None
+    console.print(plan_view(loaded_plan, cost, locations, budget=budget))
+    if has_fitted and not yes:
+        _require_confirmation(
+            "this is the sweep that fits", "type its command above, or add --yes", console
+        )
+    elif not yes and locations.ray_address is None:
+        _ask_confirmation(study_flags, locations, plan, cost, budget, measure_cost, console)
     home.require_space(cost.plan_bytes(plan))
     return cost
+
+
+def _check_budget(budget: RecordedBudget, loaded_plan: LoadedPlan, cost: MachineCost) -> None:
+    """Check that a new sweep can end a run within its time budget.
+
+    Raises:
+        StudyError: if the budget is too small.
+    """
+    try:
+        budget.check(loaded_plan.plan, cost)
+    except FieldError as error:
+        raise loaded_plan.loaded_study.to_study_error(error) from error
 
 
 def _delete_unused_checkpoints(home: Home, plan: Plan, console: Console) -> None:
@@ -222,6 +333,7 @@ def _print_plan(
     locations: Locations,
     engine: Engine,
     console: Console,
+    fit_request: FitRequest | None,
     *,
     as_json: bool,
 ) -> None:
@@ -240,12 +352,22 @@ def _print_plan(
     measure_cost = partial(
         _measure_cost, engine=engine, home=home, console=console, may_write=False
     )
-    cost = measure_cost(loaded_plan.plan)
-    recorded_count = _find_recorded_runs(loaded_plan.plan, locations, console).count
-    console.print(plan_view(loaded_plan, cost, locations, recorded_count))
-    _suggest_smaller_sweep(study_flags, locations, loaded_plan.plan, cost, measure_cost, console)
+    fitted = None
+    if fit_request is not None:
+        fitted = fit_plan(
+            fit_request, study_flags, locations, loaded_plan, measure_cost, console, may_write=False
+        )
+        loaded_plan = fitted.loaded_plan if fitted else loaded_plan
+    plan = loaded_plan.plan
+    cost = measure_cost(plan)
+    budget = RecordedBudget.read(plan, SweepArchive.of(home.path, plan.digest))
+    _check_budget(budget, loaded_plan, cost)
+    recorded_count = _find_recorded_runs(plan, locations, console, budget=budget).count
+    console.print(plan_view(loaded_plan, cost, locations, recorded_count, budget))
+    if fitted is None:
+        _suggest_smaller_sweep(study_flags, locations, plan, cost, budget, measure_cost, console)
     if as_json:
-        print_json(plan_json(loaded_plan, cost, locations) | {"recorded": recorded_count})
+        print_json(plan_json(loaded_plan, cost, locations, budget) | {"recorded": recorded_count})
 
 
 def _check_services(locations: Locations, engine: Engine, loaded: LoadedStudy) -> None:
@@ -269,6 +391,7 @@ def _find_recorded_runs(
     locations: Locations,
     console: Console,
     settled_digests: frozenset[str] = frozenset(),
+    budget: RecordedBudget = NO_LIMIT,
 ) -> RecordedRuns:
     """Return the runs of a sweep that are recorded in the home folder.
 
@@ -277,12 +400,19 @@ def _find_recorded_runs(
         locations: locations of data and results.
         console: console that shows the progress.
         settled_digests: digests of runs that need not be read; see `Sweep`.
+        budget: time budget of the sweep.
 
     Raises:
         NalError: if the database of searches or a record cannot be read.
     """
     with console.status("looking for recorded runs"):
-        return find_recorded_runs(plan, locations.home, settled_digests, locations.search_url)
+        return find_recorded_runs(
+            plan,
+            locations.home,
+            settled_digests,
+            locations.search_url,
+            Budget(budget.phase_ends),
+        )
 
 
 def _measure_cost(
@@ -311,6 +441,7 @@ def _suggest_smaller_sweep(
     locations: Locations,
     plan: Plan,
     cost: MachineCost,
+    budget: RecordedBudget,
     measure_cost: Callable[[Plan], MachineCost],
     console: Console,
 ) -> bool:
@@ -319,7 +450,7 @@ def _suggest_smaller_sweep(
     Returns:
         Whether a smaller sweep was printed.
     """
-    if cost.plan_seconds(plan) <= MAX_UNCONFIRMED_SECONDS:
+    if min(cost.plan_seconds(plan), budget.seconds_left) <= MAX_UNCONFIRMED_SECONDS:
         return False
     smaller = suggest_smaller_sweep(study_flags, plan, cost, MAX_UNCONFIRMED_SECONDS, measure_cost)
     if smaller is None:
@@ -340,6 +471,7 @@ def _ask_confirmation(
     locations: Locations,
     plan: Plan,
     cost: MachineCost,
+    budget: RecordedBudget,
     measure_cost: Callable[[Plan], MachineCost],
     console: Console,
 ) -> None:
@@ -348,17 +480,31 @@ def _ask_confirmation(
     Raises:
         UserError: if the user declines, or standard input is not a terminal.
     """
-    seconds = cost.plan_seconds(plan)
+    seconds = min(cost.plan_seconds(plan), budget.seconds_left)
     if seconds <= MAX_UNCONFIRMED_SECONDS:
         return
     has_suggestion = _suggest_smaller_sweep(
-        study_flags, locations, plan, cost, measure_cost, console
+        study_flags, locations, plan, cost, budget, measure_cost, console
     )
     duration_text = f"this sweep takes about {format_duration(seconds)} on this machine"
+    hint = ", or run the smaller sweep above" if has_suggestion else ""
+    _require_confirmation(duration_text, f"add --yes to start it{hint}", console)
+
+
+def _require_confirmation(statement: str, advice: str, console: Console) -> None:
+    """Ask the user whether to start the sweep.
+
+    Args:
+        statement: what the user should know.
+        advice: what to do where nobody can be asked.
+        console: console to ask on.
+
+    Raises:
+        UserError: if the user declines, or standard input is not a terminal.
+    """
     if not sys.stdin.isatty():
-        hint = ", or run the smaller sweep above" if has_suggestion else ""
-        raise UserError(f"{duration_text}: add --yes to start it{hint}")
-    if not console.input(f"{duration_text}. Start? [y/N] ").strip().lower().startswith("y"):
+        raise UserError(f"{statement}: {advice}")
+    if not console.input(f"{statement}. Start? [y/N] ").strip().lower().startswith("y"):
         raise UserError("the sweep was not started, because you did not confirm it")
 
 
@@ -442,10 +588,9 @@ def _carry_out(
     engine: Engine,
     locations: Locations,
     loaded_plan: LoadedPlan,
-    cost: MachineCost | None,
+    start: SweepStart,
     console: Console,
     study_flags: StudyFlags,
-    settled_digests: frozenset[str],
     *,
     as_json: bool,
 ) -> list[str]:
@@ -455,10 +600,9 @@ def _carry_out(
         engine: engine that carries out the runs.
         locations: locations of data and results.
         loaded_plan: plan and study of the sweep.
-        cost: measured cost of a run; None if no run is left to carry out.
+        start: runs that are to be carried out.
         console: console to print on.
         study_flags: flags that select the study and change it.
-        settled_digests: digests of runs that need not be read; see `Sweep`.
         as_json: whether to also print the table as JSON on standard output.
 
     Returns:
@@ -479,7 +623,7 @@ def _carry_out(
             tracker.flush()  # a store that cannot be opened is refused before anything is trained
         storage = open_search_storage(locations.search_url)
         patience = Patience(locations.search_url, on_notice, prepare=search_lock.ensure)
-        sweep = Sweep(plan, home.path, storage, settled_digests, patience)
+        sweep = Sweep(plan, home.path, storage, start.settled_digests, patience, start.budget)
         recorder = SweepRecorder(
             sweep,
             loaded_plan.loaded_study,
@@ -489,15 +633,17 @@ def _carry_out(
         )
         try:
             recorded_count = recorder.resume()
-            if recorded_count:
+            if recorded_count and (start.cost is not None or sweep.done):
                 _print_recorded_count(recorded_count, console, is_complete=sweep.done)
-            if cost is not None:
-                progress = SweepProgress(sweep, cost, starts_workers=engine.starts_workers)
+            if start.cost is not None:
+                start.budget.begin()
+                progress = SweepProgress(sweep, start.cost, starts_workers=engine.starts_workers)
                 flags = recorded_flags(study_flags, locations)
                 with (
                     ProgressFile(archive.folder, progress, flags),
                     Display(console, progress) as display,
                     engine.start(display),
+                    time_limit(start.budget.seconds_left),
                 ):
                     engine.carry_out(sweep, job_of(locations, plan), display)
         except BaseException as error:
@@ -510,23 +656,59 @@ def _carry_out(
                 ) from None
             raise
         final_plan = recorder.save_plan()
+        if final_plan.is_budget_spent and not final_plan.cells:
+            tracker.mark_interrupted()
+            console.print(_describe_spent_budget(sweep), soft_wrap=True)
+            return sweep.failures
         report = tracker.read(lambda: build_report(uri, home.path, plan.digest))
         page_path = archive.folder / PAGE_FILE
         write_atomically(page_path, report.page)
         tracker.finish_sweep(final_plan, report.files)
     _print_results(report.table, page_path, console, as_json=as_json)
+    if final_plan.is_budget_spent:
+        console.print(f"\n{_describe_spent_budget(sweep)}", soft_wrap=True)
     return sweep.failures
 
 
-def _suggested_commands(study_flags: StudyFlags, locations: Locations, plan: Plan) -> Text:
-    """Return a text with commands that the user may run after a sweep."""
+def _describe_spent_budget(sweep: Sweep) -> str:
+    """Say that the time budget of a sweep is spent, and how far the sweep came."""
+    hours = sweep.plan.study.budget.hours or 0.0
+    counts = ", ".join(
+        f"{phase} {format_count(sweep.ended_run_counts[phase], 'run')}"
+        for phase in (size.phase for size in phase_sizes(sweep.plan))
+    )
+    table_text = "the table has what there is" if sweep.cells else "there is no table yet"
+    return (
+        f"The time budget of {format_duration(hours * SECONDS_PER_HOUR)} is spent in the phase "
+        f"{sweep.phase}: {table_text}. Ended runs: {counts}."
+    )
+
+
+def _suggested_commands(
+    study_flags: StudyFlags, locations: Locations, plan: Plan, record: PlanRecord | None
+) -> Text:
+    """Return a text with commands that the user may run after a sweep.
+
+    Args:
+        study_flags: flags that select the study and change it.
+        locations: locations of data and results.
+        plan: plan of the sweep.
+        record: plan as it was recorded at the end; None if it cannot be read.
+    """
     store_location = Locations(home_dir=locations.home_dir, tracking_uri=locations.tracking_uri)
-    suggestions = [
-        ("print this table again", command_line("report", StudyFlags(plan.name), store_location))
-    ]
+    suggestions = []
+    if record is None or record.cells:
+        table_command = command_line("report", StudyFlags(plan.name), store_location)
+        suggestions.append(("print this table again", table_command))
     if locations.tracking_uri is None:
         suggestions.insert(0, ("browse all runs in MLflow", command_line("ui", store_location)))
-    if plan.searches and plan.study.search.sampler != "grid":  # a grid has no more points
+    hours = plan.study.budget.hours
+    if hours is not None and record is not None and record.is_limited_by_budget:
+        larger_budget = replace(study_flags, budget_hours=NEXT_BUDGET_FACTOR * hours)
+        suggestions.append(
+            ("go on with a larger time budget", command_line("sweep", larger_budget, locations))
+        )
+    elif plan.searches and plan.study.search.sampler != "grid":  # a grid has no more points
         more_trials = replace(study_flags, trials=2 * plan.study.search.trials)
         suggestions.append(
             ("continue the search with more trials", command_line("sweep", more_trials, locations))

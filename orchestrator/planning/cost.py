@@ -7,6 +7,7 @@ import json
 import math
 import os
 import platform
+import re
 import subprocess
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -276,6 +277,31 @@ def format_size(byte_count: float) -> str:
     if byte_count < 1e6:
         return f"{byte_count / 1e3:.0f} kB"
     return f"{byte_count / 1e6:.0f} MB" if byte_count < 1e9 else f"{byte_count / 1e9:.1f} GB"
+
+
+SECONDS_BY_UNIT = {
+    **dict.fromkeys(("s", "sec", "second", "seconds"), 1.0),
+    **dict.fromkeys(("m", "min", "minute", "minutes"), 60.0),
+    **dict.fromkeys(("h", "hour", "hours"), 3600.0),
+    **dict.fromkeys(("d", "day", "days"), 86400.0),
+}
+"""Length of each unit of time that a user may write, in seconds."""
+
+DURATION_PATTERN = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]+)", re.ASCII)
+"""Pattern of a duration that a user may write: a number and a unit."""
+
+
+def parse_duration(text: str) -> float:
+    """Return the length of a duration, such as "90s", "45min", "1.5h" or "2d", in seconds.
+
+    Raises:
+        ValueError: if the text is no duration, or the duration is 0.
+    """
+    match = DURATION_PATTERN.fullmatch(text.strip().lower())
+    seconds = float(match[1]) * SECONDS_BY_UNIT.get(match[2], 0.0) if match else 0.0
+    if not 0 < seconds < math.inf:
+        raise ValueError(f"must be a time such as 90s, 45min, 1.5h or 2d, got '{text}'")
+    return seconds
 
 
 def format_duration(seconds: float) -> str:

@@ -1,8 +1,9 @@
-"""Suggestion of a smaller sweep that ends within a time limit."""
+"""Smaller sweeps that end within a time limit: a suggestion, or one that the user asks for."""
 
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import product
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from orchestrator.flags import StudyFlags
     from orchestrator.planning.cost import MachineCost
     from orchestrator.planning.plan import Plan
-    from search_spaces.schema import Study
+    from search_spaces.schema import Shrinkable, Study
     from trainables.datasets.base import Dataset
 
 MAX_TRIALS = 8
@@ -156,6 +157,59 @@ def suggest_smaller_sweep(
     return best if best is not None and best.seconds < cost.plan_seconds(plan) else None
 
 
+def fit_sweep(
+    study_flags: StudyFlags, plan: Plan, cost: MachineCost, limit_seconds: float
+) -> SmallerSweep:
+    """Shrink a sweep until it ends within a time limit, in the order that its study declares.
+
+    Each size in `budget.shrink` is reduced as little as possible, and the next one only if the
+    smallest value of this one does not suffice: trials down to `FEW_TRIALS`, seeds of the confirm
+    phase down to `MAX_SEEDS`, epochs and training samples down to the last floor (`FLOORS`). If
+    there are fewer epochs, the last one ends a cycle of the learning-rate schedule.
+
+    Args:
+        study_flags: flags by which the user selected the study and changed it.
+        plan: plan of the sweep that the user requested.
+        cost: measured cost of the requested sweep on this machine.
+        limit_seconds: time limit in seconds.
+
+    Returns:
+        The requested sweep if it ends within the limit; the smallest sweep if none does.
+    """
+    max_seconds = MAX_TIME_FRACTION * limit_seconds
+    sweep = _sweep_of(study_flags, plan, cost)
+    for size in plan.study.budget.shrink:
+        if sweep.seconds <= max_seconds:
+            break
+        variants = list(_iter_smaller_flags(size, sweep.flags, plan))
+        if not variants:
+            continue
+        position = bisect_left(
+            variants,
+            x=True,
+            hi=len(variants) - 1,
+            key=lambda flags: _sweep_of(flags, plan, cost).seconds <= max_seconds,
+        )
+        sweep = _sweep_of(variants[position], plan, cost)
+    return sweep
+
+
+def _iter_smaller_flags(size: Shrinkable, flags: StudyFlags, plan: Plan) -> Iterator[StudyFlags]:
+    """Yield flags with smaller and smaller values of one size of a sweep, down to its floor."""
+    study, floor = flags.load().study, FLOORS[-1]
+    if size == "trials" and study.tune and study.search.sampler != "grid":
+        for count in range(study.search.trials - 1, FEW_TRIALS - 1, -1):
+            yield replace(flags, trials=count)
+    elif size == "seeds":
+        for count in range(len(study.confirm.seeds) - 1, MAX_SEEDS - 1, -1):
+            yield replace(flags, seeds=count)
+    elif size == "epochs":
+        shorter = list(_studies_by_epochs(flags, plan).items())[1:]
+        yield from (epoch_flags for epochs, (epoch_flags, _) in shorter if epochs >= floor.epochs)
+    elif size == "subset":
+        yield from (replace(flags, subset=count) for count in _smaller_subsets(plan, floor))
+
+
 def _networks(plan: Plan) -> frozenset[tuple[NetworkKey, str]]:
     """Return the networks that a plan trains, with the number format of each."""
     return frozenset(
@@ -241,22 +295,7 @@ class _ReducedStudy:
         """
         self._plan = plan
         self._full_epochs = matched_recipe(plan.study).epochs
-        self._flags_by_epochs: dict[int, StudyFlags] = {}
-        self._studies_by_epochs: dict[int, Study] = {}
-        for epochs in (self._full_epochs, *EPOCH_CHOICES):
-            if epochs > self._full_epochs or epochs in self._flags_by_epochs:
-                continue
-            epoch_flags = flags if epochs == self._full_epochs else _shorten(flags, epochs)
-            try:
-                study = epoch_flags.load().study
-            except StudyError:
-                continue
-            recipe = matched_recipe(study)
-            if epochs == self._full_epochs or consists_of_whole_cycles(
-                recipe.epochs, recipe.schedule
-            ):
-                self._flags_by_epochs[epochs] = epoch_flags
-                self._studies_by_epochs[epochs] = study
+        self._by_epochs = _studies_by_epochs(flags, plan)
 
     def sizes_above(self, floor: Floor) -> list[RunSize]:
         """Return the possible sizes of runs above a floor, the largest first.
@@ -264,10 +303,9 @@ class _ReducedStudy:
         Among sizes of equal cost, those with more samples come first.
         """
         full_count = self._plan.sample_count
-        min_count = floor.samples_per_class * len(self._plan.dataset.classes)
-        subsets = [None, *(count for count in SUBSET_CHOICES if min_count <= count < full_count)]
+        subsets = [None, *_smaller_subsets(self._plan, floor)]
         min_epochs = min(floor.epochs, self._full_epochs)
-        epoch_counts = [epochs for epochs in self._studies_by_epochs if epochs >= min_epochs]
+        epoch_counts = [epochs for epochs in self._by_epochs if epochs >= min_epochs]
         return sorted(
             product(epoch_counts, subsets),
             key=lambda size: (size[0] * (size[1] or full_count), size[1] or full_count),
@@ -277,26 +315,68 @@ class _ReducedStudy:
     def sweep_of(self, size: RunSize, cost: MachineCost) -> SmallerSweep:
         """Return the sweep of the study with runs of a size."""
         epochs, subset = size
-        flags, plan = self._flags_by_epochs[epochs], self.plan_of(size)
-        step_count = min(
-            group.spec.recipe.step_count(group.train_count)
-            for phase_size in phase_sizes(plan)
-            for group in phase_size.groups
-            if not group.is_label_source
-        )
-        return SmallerSweep(
-            flags if subset is None else replace(flags, subset=subset),
-            cost.plan_seconds(plan),
-            step_count,
+        flags, _ = self._by_epochs[epochs]
+        return _smaller_sweep(
+            flags if subset is None else replace(flags, subset=subset), self.plan_of(size), cost
         )
 
     def plan_of(self, size: RunSize) -> Plan:
         """Return the plan of the study with runs of a size."""
         epochs, subset = size
-        study = self._studies_by_epochs[epochs]
+        _, study = self._by_epochs[epochs]
         if subset is not None:
             study = study.model_copy(update={"subset": subset})
         return replace(self._plan, study=study)
+
+
+def _studies_by_epochs(flags: StudyFlags, plan: Plan) -> dict[int, tuple[StudyFlags, Study]]:
+    """Return flags with fewer and fewer epochs, and their studies, by the number of epochs.
+
+    The first entry has the epochs of the plan. In the others, the last epoch ends a cycle of the
+    learning-rate schedule.
+    """
+    full_epochs = matched_recipe(plan.study).epochs
+    studies: dict[int, tuple[StudyFlags, Study]] = {}
+    for epochs in (full_epochs, *EPOCH_CHOICES):
+        if epochs > full_epochs or epochs in studies:
+            continue
+        epoch_flags = flags if epochs == full_epochs else _shorten(flags, epochs)
+        try:
+            study = epoch_flags.load().study
+        except StudyError:
+            continue
+        recipe = matched_recipe(study)
+        if epochs == full_epochs or consists_of_whole_cycles(recipe.epochs, recipe.schedule):
+            studies[epochs] = epoch_flags, study
+    return studies
+
+
+def _smaller_subsets(plan: Plan, floor: Floor) -> list[int]:
+    """Return the smaller numbers of training samples above a floor, the largest first."""
+    min_count = floor.samples_per_class * len(plan.dataset.classes)
+    return [count for count in SUBSET_CHOICES if min_count <= count < plan.sample_count]
+
+
+def _sweep_of(flags: StudyFlags, plan: Plan, cost: MachineCost) -> SmallerSweep:
+    """Return the sweep of changed flags, which train the same networks as a plan.
+
+    Args:
+        flags: flags that select the study and change it.
+        plan: plan of the sweep that the user requested.
+        cost: measured cost of that sweep.
+    """
+    return _smaller_sweep(flags, replace(plan, study=flags.load().study), cost)
+
+
+def _smaller_sweep(flags: StudyFlags, plan: Plan, cost: MachineCost) -> SmallerSweep:
+    """Return the sweep of flags, whose plan is known."""
+    step_count = min(
+        group.spec.recipe.step_count(group.train_count)
+        for phase_size in phase_sizes(plan)
+        for group in phase_size.groups
+        if not group.is_label_source
+    )
+    return SmallerSweep(flags, cost.plan_seconds(plan), step_count)
 
 
 def _shorten(study_flags: StudyFlags, epochs: int) -> StudyFlags:

@@ -21,6 +21,7 @@ from orchestrator.planning.sizes import (
     max_concurrent_trial_runs,
     phase_sizes,
 )
+from orchestrator.sweeping.budget import SweepForecast
 from reports.store import mask_password
 from reports.words import format_count, format_extension, format_space, format_values, in_order
 from search_spaces.identity import study_code_hashes
@@ -37,11 +38,16 @@ if TYPE_CHECKING:
     from orchestrator.flags import Locations
     from orchestrator.home import Home
     from orchestrator.planning.loading import LoadedPlan
+    from orchestrator.watching.recorded_budget import RecordedBudget
     from search_spaces.loader import LoadedStudy
 
 
 def plan_view(
-    loaded_plan: LoadedPlan, cost: MachineCost, locations: Locations, recorded_count: int = 0
+    loaded_plan: LoadedPlan,
+    cost: MachineCost,
+    locations: Locations,
+    recorded_count: int = 0,
+    budget: RecordedBudget | None = None,
 ) -> RenderableType:
     """Render the plan of a sweep for the terminal: runs, settings, cost and output locations.
 
@@ -50,6 +56,7 @@ def plan_view(
         cost: measured cost of training on this machine.
         locations: paths of the data, the home folder and the MLflow store.
         recorded_count: number of runs of the sweep that are recorded already, if this is known.
+        budget: time budget of the sweep; None for no limit.
     """
     plan, study = loaded_plan.plan, loaded_plan.plan.study
     phase_table = headed_table("phase", Column("runs", justify="right"), "", "one run")
@@ -63,8 +70,34 @@ def plan_view(
     facts = _facts(loaded_plan, cost, locations)
     if recorded_count:
         facts.append(("recorded", f"at least {format_count(recorded_count, 'run')} of this sweep"))
+    if budget_text := _budget_text(plan, cost, budget):
+        facts.append(("time budget", budget_text))
     title = Text(f"{plan.name}: {study.title}", style="bold")
     return Group(title, Text(), phase_table, Text(), facts_table(facts), Text())
+
+
+def _budget_text(plan: Plan, cost: MachineCost, budget: RecordedBudget | None) -> str:
+    """Describe the time budget of a sweep, and what it leaves out; "" without a limit."""
+    if budget is None or math.isinf(budget.seconds):
+        return ""
+    spent_text = (
+        f", {format_duration(budget.spent_seconds)} of them spent by earlier starts"
+        if budget.spent_seconds
+        else ""
+    )
+    text = f"{format_duration(budget.seconds)} for all starts together{spent_text}"
+    if budget.seconds_left >= cost.plan_seconds(plan):
+        return f"{text}; enough for all runs"
+    table_seconds = SweepForecast.of(plan, cost).smallest_table_seconds
+    if not budget.spent_seconds and budget.seconds < table_seconds:
+        return (
+            f"{text}; it may end without a table, the smallest of which takes about "
+            f"{format_duration(table_seconds)}"
+        )
+    return (
+        f"{text}; trials and seeds that do not fit are left out, how many depends on the speed of "
+        "this machine"
+    )
 
 
 def plan_outline(loaded_study: LoadedStudy) -> RenderableType | None:
@@ -279,7 +312,9 @@ def _scaling_text(loaded_study: LoadedStudy) -> str:
     return f"with --epochs: {effects_text}" if effects_text else ""
 
 
-def plan_json(loaded_plan: LoadedPlan, cost: MachineCost, locations: Locations) -> dict[str, Any]:
+def plan_json(
+    loaded_plan: LoadedPlan, cost: MachineCost, locations: Locations, budget: RecordedBudget
+) -> dict[str, Any]:
     """Return the plan of a sweep and its cost as a dict that can be written as JSON."""
     plan = loaded_plan.plan
     return {
@@ -299,6 +334,8 @@ def plan_json(loaded_plan: LoadedPlan, cost: MachineCost, locations: Locations) 
         "protocol": plan.protocols_text,
         "standard_error": plan.standard_error,
         "seconds": cost.plan_seconds(plan),
+        "budget_seconds": None if math.isinf(budget.seconds) else budget.seconds,
+        "spent_seconds": budget.spent_seconds,
         "bytes": cost.plan_bytes(plan),
         "home_bytes": folder_bytes(locations.home.path),
         "device": cost.device,

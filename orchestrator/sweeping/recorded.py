@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from orchestrator.sweeping.budget import NO_BUDGET
 from orchestrator.sweeping.search_storage import copy_searches
 from orchestrator.sweeping.sweep import Sweep
 from orchestrator.sweeping.tuning import search_digests
@@ -15,6 +16,7 @@ from trainables.run.record import Record
 if TYPE_CHECKING:
     from orchestrator.home import Home
     from orchestrator.planning.plan import Plan
+    from orchestrator.sweeping.budget import Budget
 
 MAX_NAMED_RECORDS = 10
 """Largest number of damaged records that one message names."""
@@ -41,6 +43,7 @@ def find_recorded_runs(
     home: Home,
     settled_digests: frozenset[str] = frozenset(),
     search_url: str | None = None,
+    budget: Budget = NO_BUDGET,
 ) -> RecordedRuns:
     """Return the runs with which a sweep would start, without changing the home folder.
 
@@ -51,6 +54,7 @@ def find_recorded_runs(
         home: home folder, which need not exist.
         settled_digests: digests of runs that need not be read; see `Sweep`.
         search_url: URL of the database of searches; None for the file in the home folder.
+        budget: time budget of the sweep, which may have ended some phases.
 
     Raises:
         HomeError: if the file of the searches is damaged or locked.
@@ -60,7 +64,8 @@ def find_recorded_runs(
     if not any(home.path.glob("runs/*/result.json")):
         return RecordedRuns(0, is_complete=False)
     url = search_url or database_url(home.search_database)
-    sweep = Sweep(plan, home.path, copy_searches(url, search_digests(plan)), settled_digests)
+    searches = copy_searches(url, search_digests(plan))
+    sweep = Sweep(plan, home.path, searches, settled_digests, budget=budget)
     try:
         count = sweep.resume(lambda _task, _result: None)
     except RecordError as error:

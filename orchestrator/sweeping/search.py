@@ -29,7 +29,7 @@ from trainables.errors import NalError
 from trainables.run.identity import digest_of, identity_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from optuna.trial import FrozenTrial
 
@@ -170,17 +170,24 @@ class Search:
                 trials[trial.number] = trial
         return cls(study, rules, trial_count, patience, trials)
 
-    def next_trial(self) -> Trial | None:
+    def next_trial(self, may_propose: Callable[[int], bool] = lambda _number: True) -> Trial | None:
         """Start the next trial and return it; None if no trial can start before others have ended.
 
         A trial that an earlier process has left open, or that failed there, is started again in the
         order of the numbers.
+
+        Args:
+            may_propose: function from the number of a new trial to whether it may be proposed; if
+                not, the search ends with the trials before it.
         """
         while self._next_number < self.trial_count:
             number = self._next_number
             trial = self.trials.get(number)
             if trial is None:
                 if number - self.rules.lag >= self._count_ended():
+                    return None
+                if not may_propose(number):
+                    self.trial_count = number
                     return None
                 trial = Trial(number, self._propose(number))
             self._next_number += 1

@@ -10,9 +10,10 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from orchestrator.sweeping.budget import NO_BUDGET
 from orchestrator.sweeping.crashes import CrashDetector
 from orchestrator.sweeping.search_storage import NO_PATIENCE
-from orchestrator.sweeping.tasks import Answer, SeedGroup, Task
+from orchestrator.sweeping.tasks import Answer, SeedGroup, Task, tasks_by_seed
 from orchestrator.sweeping.tuning import Tuning
 from search_spaces.resolve import confirm_cell_values
 from search_spaces.schema import Phase
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     import optuna
 
     from orchestrator.planning.plan import Plan, Values
+    from orchestrator.sweeping.budget import Budget
     from orchestrator.sweeping.search_storage import Patience
     from trainables.run.seeds import Seeds
     from trainables.run.spec import RunSpec
@@ -135,6 +137,7 @@ class Sweep:
 
     Attributes:
         plan: plan of the sweep.
+        budget: time budget of the sweep.
         tunings: search and select phases of each tuned method.
         cells: table entries, whose runs are those of the confirm phase; empty until all
             hyperparameter values are chosen.
@@ -152,6 +155,7 @@ class Sweep:
         storage: optuna.storages.BaseStorage,
         settled_digests: frozenset[str] = frozenset(),
         patience: Patience = NO_PATIENCE,
+        budget: Budget = NO_BUDGET,
     ) -> None:
         """Create the sweep, and open or create its searches.
 
@@ -163,8 +167,10 @@ class Sweep:
                 recorded in the home folder and in MLflow. Those of the confirm phase are counted
                 without reading their results, on which no later run depends.
             patience: repetition of operations while the storage is locked or away.
+            budget: time budget of the sweep.
         """
         self.plan = plan
+        self.budget = budget
         self._settled_digests = settled_digests
         self._home = home
         self._on_result: Callable[[Task, RunResult], None] = lambda _task, _result: None
@@ -178,8 +184,9 @@ class Sweep:
         self.run_phases: dict[str, Phase] = {}
         self._posterior_digests = {spec.digest for spec in plan.posterior_specs}
         self.tunings = [
-            Tuning(plan, tuning_plan, storage, patience) for tuning_plan in plan.searches
+            Tuning(plan, tuning_plan, storage, patience, budget) for tuning_plan in plan.searches
         ]
+        budget.follow(lambda: [tuning.ended_fractions() for tuning in self.tunings])
 
     def resume(self, on_result: Callable[[Task, RunResult], None]) -> int:
         """Process the runs that earlier sweeps have recorded, and set the callback for ended runs.
@@ -296,10 +303,8 @@ class Sweep:
         """Yield the tasks of new runs, in the order of their phases."""
         for tuning in self.tunings:
             yield from tuning.tasks()
-        for cell in self.cells:
-            yield from cell.seed_group.tasks()
-        for cell in self.cells:
-            yield from cell.crossed_group.tasks()
+        yield from tasks_by_seed([cell.seed_group for cell in self.cells])
+        yield from tasks_by_seed([cell.crossed_group for cell in self.cells])
 
     def _plan_confirm_phase(self) -> bool:
         """Create the cells of the confirm phase, if all hyperparameter values are chosen.
@@ -383,6 +388,8 @@ class Sweep:
                 this run and the two that ended first have crashed in the same way.
         """
         self._crash_detector.add(reason, Record(self._home, task.spec.digest).log_path)
+        if result is not None and not task.is_need:
+            self.budget.add_run(task.phase, sum(result.seconds))
         self._end(task, result, reason.partition("\n")[0])
 
     def _end(self, task: Task, result: RunResult | None, reason: str = "") -> None:

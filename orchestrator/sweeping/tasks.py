@@ -120,11 +120,15 @@ class SeedGroup:
     in_turn: bool = False
     results: dict[str, RunResult] = field(default_factory=dict)
     failure_reasons: list[str] = field(default_factory=list)
-    _pending: deque[RunSpec] = field(init=False)
+    _pending: deque[int] = field(init=False)
 
     def __post_init__(self) -> None:
         settled_digests = {spec.digest for spec in self.settled_specs}
-        self._pending = deque(spec for spec in self.specs if spec.digest not in settled_digests)
+        self._pending = deque(
+            position
+            for position, spec in enumerate(self.specs)
+            if spec.digest not in settled_digests
+        )
 
     @property
     def done(self) -> bool:
@@ -135,27 +139,62 @@ class SeedGroup:
     def _ended_count(self) -> int:
         return len(self.settled_specs) + len(self.results) + len(self.failure_reasons)
 
-    def tasks(self) -> Iterator[Task]:
-        """Yield the tasks of the runs that were not yielded by an earlier call.
+    @property
+    def next_position(self) -> int | None:
+        """Position in `specs` of the run of `next_task`; None if no run can start."""
+        is_running = self._ended_count + len(self._pending) < len(self.specs)
+        return self._pending[0] if self._pending and not (self.in_turn and is_running) else None
 
-        Settled runs have no task.
+    def next_task(self) -> Task:
+        """Return the task of the next run that has not started; settled runs have no task."""
+        spec = self.specs[self._pending.popleft()]
+        return Task(spec, self.phase, self.values, partial(self._add_result, spec))
+
+    def keep_first(self, count: int) -> None:
+        """Leave out the runs of all seeds but the first ones; they must not have started.
+
+        Args:
+            count: number of seeds that are kept.
         """
-        while self._pending:
-            if self.in_turn and self._ended_count + len(self._pending) < len(self.specs):
-                return
-            spec = self._pending.popleft()
-            yield Task(spec, self.phase, self.values, partial(self._add_result, spec))
+        self.specs = self.specs[:count]
+        self._pending = deque(position for position in self._pending if position < count)
 
     def leave_out_rest(self) -> None:
-        """Remove the runs whose tasks were not yielded yet."""
-        del self.specs[len(self.specs) - len(self._pending) :]
-        self._pending.clear()
+        """Leave out the runs that have not started."""
+        self.keep_first(len(self.specs) - len(self._pending))
 
     def _add_result(self, spec: RunSpec, result: RunResult | None, reason: str) -> None:
         if result is None:
             self.failure_reasons.append(reason)
         else:
             self.results[spec.digest] = result
+
+
+def tasks_by_seed(
+    groups: Sequence[SeedGroup], may_start: Callable[[int], bool] = lambda _seed_count: True
+) -> Iterator[Task]:
+    """Yield the tasks of several groups: those of the first seed, then those of the second, etc.
+
+    Whenever the runs end, the groups can therefore be compared on the same seeds.
+
+    Args:
+        groups: groups with the same seeds, such as the candidates of a search.
+        may_start: function from the number of seeds that have started to whether the next seed may
+            start; False ends the tasks.
+    """
+    while True:
+        positions = {
+            index: group.next_position
+            for index, group in enumerate(groups)
+            if group.next_position is not None
+        }
+        if not positions:
+            return
+        index = min(positions, key=lambda index: (positions[index], index))
+        is_new_seed = all(positions.get(other) == positions[index] for other in range(len(groups)))
+        if is_new_seed and not may_start(positions[index]):
+            return
+        yield groups[index].next_task()
 
 
 class RunList:

@@ -8,11 +8,12 @@ from functools import partial
 from statistics import fmean
 from typing import TYPE_CHECKING
 
+from orchestrator.sweeping.budget import NO_BUDGET
 from orchestrator.sweeping.early_stopping import find_stop, stopping_rule
 from orchestrator.sweeping.samplers import sampler_of
 from orchestrator.sweeping.search import Search, SearchRules, search_digest
 from orchestrator.sweeping.selection import Candidate, choose_candidate, select_candidates
-from orchestrator.sweeping.tasks import Answer, SeedGroup, Task
+from orchestrator.sweeping.tasks import Answer, SeedGroup, Task, tasks_by_seed
 from orchestrator.sweeping.trials import Trial, TrialState
 from search_spaces.rungs import stopping_identity
 from search_spaces.schema import Phase
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     import optuna
 
     from orchestrator.planning.plan import Plan, TuningPlan, Values
+    from orchestrator.sweeping.budget import Budget
     from orchestrator.sweeping.search_storage import Patience
     from trainables.run.recipe import Recipe
     from trainables.run.result import RunResult
@@ -80,6 +82,10 @@ class Tuning:
         failure_reasons: reason of each run of a trial that could not be carried out.
         best_trial: highest objective of a trial so far and the values of this trial; None before
             the first trial has ended.
+        budget_trials: number of trials with which the time budget has ended the search; None if it
+            has not.
+        budget_seeds: number of seeds with which the time budget has ended select; None if it has
+            not.
     """
 
     def __init__(
@@ -88,6 +94,7 @@ class Tuning:
         plan: TuningPlan,
         storage: optuna.storages.BaseStorage,
         patience: Patience,
+        budget: Budget = NO_BUDGET,
     ) -> None:
         """Open or create the search of one method.
 
@@ -96,8 +103,14 @@ class Tuning:
             plan: plan of the search of one method.
             storage: Optuna's storage of all searches.
             patience: repetition of operations while the storage is locked or away.
+            budget: time budget of the sweep.
         """
         self._sweep_plan = sweep_plan
+        self._budget = budget
+        self._position = sweep_plan.searches.index(plan)
+        self._recorded_result: Callable[[RunSpec], RunResult | None] = lambda _spec: None
+        phase_ends = budget.phase_ends((plan.method, plan.scenario))
+        self.budget_trials, self.budget_seeds = phase_ends.trials, phase_ends.seeds
         self.plan = plan
         self.objective = sweep_plan.objective(plan.scenario)
         rules = search_rules(sweep_plan, plan)
@@ -115,7 +128,7 @@ class Tuning:
             storage,
             _digest_of_search(sweep_plan, plan),
             rules,
-            sweep_plan.study.search.trials,
+            sweep_plan.study.search.trials - self.omitted_trial_count,
             patience,
         )
 
@@ -134,6 +147,7 @@ class Tuning:
         Yields:
             Task and result of each run.
         """
+        self._recorded_result = recorded_result
         for trial in self.search.measured_trials:
             opened = self._open(trial)
             results = [recorded_result(spec) for spec in opened.runs.specs]
@@ -167,7 +181,7 @@ class Tuning:
 
     def _tasks_of(self, opened: OpenTrial) -> Iterator[Task]:
         """Yield the tasks of a trial that were not yielded by an earlier call."""
-        for task in opened.runs.tasks():
+        for task in tasks_by_seed([opened.runs]):
             yield replace(
                 task,
                 on_end=partial(self._end_run, opened, task.on_end),
@@ -238,14 +252,57 @@ class Tuning:
         while True:
             for opened in list(self._open_trials):
                 yield from self._tasks_of(opened)
-            trial = self.search.next_trial()
+            trial = self.search.next_trial(self._has_time_for_trial)
             if trial is None:
                 break
             self._open_trials.append(self._open(trial))
         if self.is_search_done and not self.candidates:
             self._start_select_phase()
+        yield from tasks_by_seed(
+            [seed_group for _, seed_group in self.candidates], self._has_time_for_seed
+        )
+
+    def _has_time_for_trial(self, number: int) -> bool:
+        """Return whether the budget has time for a new trial; if not, the search ends before it."""
+        if self._budget.allows_trial(self._position, number):
+            return True
+        self.budget_trials = number
+        return False
+
+    def _has_time_for_seed(self, seed_count: int) -> bool:
+        """Return whether the budget has time for one more seed of select; if not, end select.
+
+        A seed on which an earlier start has ended runs is not left out.
+
+        Args:
+            seed_count: number of seeds on which candidates have started.
+        """
+        next_specs = [seed_group.specs[seed_count] for _, seed_group in self.candidates]
+        results = map(self._recorded_result, next_specs)
+        if any(result is not None and result.is_final for result in results):
+            return True
+        if self._budget.allows_seed(self._position, seed_count):
+            return True
+        self.budget_seeds = seed_count
         for _, seed_group in self.candidates:
-            yield from seed_group.tasks()
+            seed_group.keep_first(seed_count)
+        return False
+
+    @property
+    def omitted_trial_count(self) -> int:
+        """Number of trials that the study requests but the time budget has left out."""
+        trial_count = self._sweep_plan.study.search.trials
+        return 0 if self.budget_trials is None else max(0, trial_count - self.budget_trials)
+
+    def ended_fractions(self) -> dict[Phase, float]:
+        """Return the fraction of the search and of the select phase that has ended."""
+        groups = [seed_group for _, seed_group in self.candidates]
+        ended_count = sum(len(group.results) for group in groups)
+        run_count = sum(len(group.specs) for group in groups)
+        return {
+            Phase.SEARCH: len(self.search.trials) / self.search.trial_count,
+            Phase.SELECT: ended_count / max(1, run_count),
+        }
 
     @property
     def is_search_done(self) -> bool:
@@ -336,7 +393,7 @@ class Tuning:
                 self._sweep_plan.spec(
                     Phase.SELECT, self.plan.method, self.plan.scenario, candidate.values, seed
                 )
-                for seed in study.select.seeds
+                for seed in study.select.seeds[: self.budget_seeds]
             ]
             self.candidates.append((candidate, SeedGroup(specs, candidate.values, Phase.SELECT)))
 

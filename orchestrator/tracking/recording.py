@@ -175,6 +175,8 @@ def plan_record(
         code=study_code_hashes(study),
         trainings={name: _training_digest(study, name) for name in study.scenarios},
         has_other_scenarios=loaded_study.is_set_by_flag("scenarios"),
+        budget_hours=study.budget.hours,
+        is_budget_spent=not sweep.done and not sweep.budget.seconds_left,
         history=plan.history,
     )
 
@@ -232,6 +234,8 @@ def _tuning_record(tuning: Tuning, loaded_study: LoadedStudy) -> TuningRecord:
             for position, runs in enumerate(trial_runs)
             if runs.is_stopped
         ],
+        budget_trials=tuning.budget_trials,
+        budget_seeds=tuning.budget_seeds,
     )
 
 

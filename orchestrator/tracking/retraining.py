@@ -44,6 +44,7 @@ def train_command(cell: Cell, loaded_study: LoadedStudy, study_flags: StudyFlags
         trials=None,
         from_sweep=None,
         seeds=None,
+        budget_hours=None,
         methods=None,
         scenarios=(loaded_study.extensions.text_with_references(cell.scenario),),
         sets=(*map(_without_folder, study_flags.sets), *scenarios, *methods, *values),

@@ -420,10 +420,12 @@ class Tracker:
                 self._stored_cells.log_means(stored_cell, plan, cell, ended_runs)
 
     def finish_sweep(self, plan: PlanRecord, tables: Mapping[str, str]) -> None:
-        """Write the final plan and the tables to MLflow, and mark the current sweep as finished.
+        """Write the plan and the tables to MLflow, and mark the current sweep as finished.
+
+        A sweep that its time budget has ended early is marked as killed.
 
         Args:
-            plan: final plan of the sweep.
+            plan: plan of the sweep at the end of its command.
             tables: text of each results table by file name; MLflow shows `table.md` as the
                 description of the sweep.
 
@@ -438,7 +440,10 @@ class Tracker:
                 self._client.log_text(sweep.run_id, text, name)
             if note := tables.get("table.md", "")[:MAX_NOTE_LENGTH]:
                 self._client.set_tag(sweep.run_id, "mlflow.note.content", note)
-            self._end_sweep(plan, "FINISHED")
+            if plan.state == "finished":
+                self._end_sweep(plan, "FINISHED")
+            else:
+                self._end_incomplete(plan)
 
     def mark_interrupted(self) -> None:
         """Mark the current sweep and its incomplete cells as killed in MLflow.
@@ -450,9 +455,13 @@ class Tracker:
         with translate_store_errors(self.uri):
             if self._plan:
                 self._write_progress(self._plan)
-                for run_id in self._stored_cells.incomplete_run_ids(self._plan.sweep):
-                    self._client.set_terminated(run_id, "KILLED")
-                self._end_sweep(self._plan, "KILLED")
+                self._end_incomplete(self._plan)
+
+    def _end_incomplete(self, plan: PlanRecord) -> None:
+        """Set the status of a sweep and of its incomplete cells to killed."""
+        for run_id in self._stored_cells.incomplete_run_ids(plan.sweep):
+            self._client.set_terminated(run_id, "KILLED")
+        self._end_sweep(plan, "KILLED")
 
     def _get_or_create_sweep(self, plan: PlanRecord) -> StoredSweep:
         """Return a sweep with the runs that the store has, and create its MLflow run if missing."""

@@ -128,6 +128,7 @@ class ProgressRecord:
         seconds_left: estimated wall time until the sweep ends, in seconds.
         seconds_left_range: lower and upper estimate of it.
         notices: latest notices about the machine, such as a restart of Ray.
+        dropped_seconds: wall time of the starts that are not kept any more, in seconds.
     """
 
     written_at: str
@@ -140,6 +141,12 @@ class ProgressRecord:
     seconds_left: float = 0.0
     seconds_left_range: tuple[float, float] = (0.0, 0.0)
     notices: list[str] = field(default_factory=list)
+    dropped_seconds: float = 0.0
+
+    @property
+    def total_seconds(self) -> float:
+        """Wall time of all starts, in seconds."""
+        return self.dropped_seconds + sum(start.elapsed_seconds for start in self.starts)
 
     @property
     def last_start(self) -> Start:

@@ -109,6 +109,8 @@ def _state_text(status: SweepStatus) -> str:
     """Describe the state of a sweep, and the process that carries it out."""
     if status.state == "finished":
         return "finished"
+    if status.is_budget_spent:
+        return "interrupted: its time budget is spent; the command below goes on with a larger one"
     if status.state == "interrupted":
         return "interrupted: no process carries it out; type the command below to go on"
     if not status.starts or status.starts[-1].state != "running":

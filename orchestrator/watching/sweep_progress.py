@@ -150,7 +150,7 @@ class SweepProgress:
         }
         self.max_concurrent_runs = cost.max_concurrent_runs
         self.start_seconds = cost.start_seconds
-        self.plan_seconds = cost.plan_seconds(sweep.plan)
+        self.plan_seconds = min(cost.plan_seconds(sweep.plan), sweep.budget.seconds_left)
         self._runs: dict[str, RunningRun] = {}
         self._time_ratios: list[float] = []
         self._start_time = time.monotonic()
@@ -202,8 +202,10 @@ class SweepProgress:
         The number is an upper bound until the runs of the phase are known.
         """
         totals = {phase: runs for phase, (runs, _) in self._runs_and_seconds.items()}
-        for tuning in self.sweep.tunings:
-            totals[Phase.SEARCH] -= tuning.left_out_count
+        if Phase.SEARCH in totals:
+            omitted_count = sum(tuning.omitted_trial_count for tuning in self.sweep.tunings)
+            totals[Phase.SEARCH] -= omitted_count * len(self.sweep.plan.study.search.seeds)
+            totals[Phase.SEARCH] -= sum(tuning.left_out_count for tuning in self.sweep.tunings)
         select_batches = [
             seed_group for tuning in self.sweep.tunings for _, seed_group in tuning.candidates
         ]
@@ -249,7 +251,8 @@ class SweepProgress:
         """Return the estimated time until the sweep ends, in seconds.
 
         The estimate is based on the measured cost of the runs, the speed since the start, and
-        whether the latest runs took longer or shorter than the earlier ones of this start.
+        whether the latest runs took longer or shorter than the earlier ones of this start. It is
+        at most what the time budget has left.
         """
         totals, failed_counts = self.total_runs(), self._failed_counts()
         total_seconds = sum(
@@ -264,7 +267,8 @@ class SweepProgress:
             if progress_seconds > total_seconds / 20
             else self.max_concurrent_runs
         )
-        return max(0.0, total_seconds - completed_seconds) / max(speed, 1e-9)
+        seconds = max(0.0, total_seconds - completed_seconds) / max(speed, 1e-9)
+        return min(seconds, self.sweep.budget.seconds_left)
 
     def _recent_slowdown(self) -> float:
         """Return how many times as long as all runs of this start the latest ones took.
@@ -285,10 +289,11 @@ class SweepProgress:
         """
         seconds = self.seconds_left()
         ratios = list(self._time_ratios)
-        if len(ratios) < MIN_TIMED_RUNS:
-            return seconds / UNTIMED_FACTOR, seconds * UNTIMED_FACTOR
-        deciles = quantiles(ratios, n=10, method="inclusive")
-        return seconds * deciles[0] / deciles[4], seconds * deciles[-1] / deciles[4]
+        factors = (1 / UNTIMED_FACTOR, UNTIMED_FACTOR)
+        if len(ratios) >= MIN_TIMED_RUNS:
+            deciles = quantiles(ratios, n=10, method="inclusive")
+            factors = (deciles[0] / deciles[4], deciles[-1] / deciles[4])
+        return seconds * factors[0], min(seconds * factors[1], self.sweep.budget.seconds_left)
 
 
 class ProgressFile:
@@ -315,7 +320,13 @@ class ProgressFile:
             progress.plan_seconds if is_new else progress.start_seconds + progress.seconds_left()
         )
         earlier = read_progress(folder)
-        self._earlier_starts = earlier.starts if earlier else []
+        kept_starts = earlier.starts[-MAX_STARTS + 1 :] if earlier else []
+        self._earlier_starts = kept_starts
+        self._dropped_seconds = (
+            earlier.total_seconds - sum(start.elapsed_seconds for start in kept_starts)
+            if earlier
+            else 0.0
+        )
         self._is_closed = threading.Event()
         self._thread = threading.Thread(target=self._write_repeatedly, daemon=True)
 
@@ -357,7 +368,7 @@ class ProgressFile:
         )
         return ProgressRecord(
             written_at=_now(),
-            starts=[*self._earlier_starts, start][-MAX_STARTS:],
+            starts=[*self._earlier_starts, start],
             flags=self._flags,
             phases={
                 str(phase): PhaseProgress(total, ended_counts[phase])
@@ -376,6 +387,7 @@ class ProgressFile:
             seconds_left=progress.seconds_left(),
             seconds_left_range=progress.seconds_left_range(),
             notices=list(progress.notices),
+            dropped_seconds=self._dropped_seconds,
         )
 
     def _write(self, state: StartState) -> None:

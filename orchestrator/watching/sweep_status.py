@@ -21,6 +21,7 @@ from orchestrator.watching.progress_record import (
     continuing_command,
     read_progress,
 )
+from orchestrator.watching.recorded_budget import NEXT_BUDGET_FACTOR
 from reports.plan_record import PLAN_FILE
 from reports.store import no_such_sweep
 from reports.words import printable
@@ -132,6 +133,8 @@ class SweepStatus:
         command: command that continues the sweep.
         has_exact_command: whether `command` has the flags of the last start, which sweeps of older
             versions did not record.
+        is_budget_spent: whether the last start has ended since the time budget was spent; `command`
+            then has a larger one.
     """
 
     study: str
@@ -153,6 +156,7 @@ class SweepStatus:
     notices: list[str]
     command: str
     has_exact_command: bool
+    is_budget_spent: bool = False
 
     @property
     def total(self) -> int:
@@ -263,7 +267,11 @@ class StatusReader:
             for digest in digests
         }
         ended = [summary for summary in summaries.values() if isinstance(summary, RunSummary)]
-        has_time = progress is not None and state != "finished"
+        is_budget_spent = plan.is_budget_spent and state == "interrupted"
+        has_time = progress is not None and state != "finished" and not is_budget_spent
+        flags = progress.flags if progress else {"study": plan.study}
+        if is_budget_spent and plan.budget_hours is not None:
+            flags = flags | {"budget_hours": NEXT_BUDGET_FACTOR * plan.budget_hours}
         return SweepStatus(
             study=plan.study,
             title=plan.title,
@@ -291,10 +299,9 @@ class StatusReader:
             silent_seconds=_silent_seconds(progress) if progress and is_training else None,
             starts=progress.starts if progress else [],
             notices=progress.notices if progress else [],
-            command=continuing_command(
-                progress.flags if progress else {"study": plan.study}, self._home.path
-            ),
+            command=continuing_command(flags, self._home.path),
             has_exact_command=progress is not None,
+            is_budget_spent=is_budget_spent,
         )
 
     def _plan(self, archive: SweepArchive) -> PlanRecord:

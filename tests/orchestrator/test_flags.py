@@ -84,8 +84,10 @@ def test_a_suggested_command_permits_nothing() -> None:
 def test_every_flag_has_its_option() -> None:
     options = [flag.option for kind in (StudyFlags, Locations) for flag in flags_of(kind)]
     assert options == [
-        *("", "--trials", "--epochs", "--seeds", "--scenario", "--methods", "--subset", "--from"),
+        *("", "--trials", "--epochs", "--seeds", "--scenario", "--methods", "--subset"),
         *(
+            "--budget-hours",
+            "--from",
             "--set",
             "--allow-code",
             "--data-dir",

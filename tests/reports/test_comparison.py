@@ -416,6 +416,17 @@ def test_a_sweep_before_its_first_cell_is_an_empty_table() -> None:
     assert table.notes[0].startswith("This sweep is not finished")
 
 
+def test_a_spent_time_budget_is_noted_with_the_missing_runs() -> None:
+    cells = [(make_cell("ce"), [0.7, 0.7])]
+    table = table_of(cells, state="running", budget_hours=0.5, is_budget_spent=True)
+    assert table.notes[0] == (
+        "The time budget of 0.5 h was spent before all runs had ended: run the command again with "
+        "a larger --budget-hours to continue."
+    )
+    assert table.notes[1].startswith("Missing runs: ")
+    assert not any("is not finished" in note for note in table.notes)
+
+
 def test_the_middle_column_is_named_after_the_protocol() -> None:
     ends = {"symmetric-0.4": {"protocol": "held-out-cycle-ends", "cycles": 3}}
     table = table_of([(make_cell("ce"), [0.7, 0.7, 0.7])], protocols=ends)

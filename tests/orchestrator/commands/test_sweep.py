@@ -38,7 +38,7 @@ def test_neither_a_finished_sweep_nor_one_on_a_full_disk_is_measured(
         raise MeasurementError
 
     def carry_out(*arguments: Any, **_: Any) -> list[str]:
-        carried_out_costs.append(arguments[3])
+        carried_out_costs.append(arguments[3].cost)
         return []
 
     monkeypatch.setattr(costs, "measure_machine_cost", fail)

@@ -15,6 +15,7 @@ from orchestrator.planning.cost import (
     RUN_OVERHEAD_SECONDS,
     format_duration,
     measure_machine_cost,
+    parse_duration,
 )
 from orchestrator.planning.sizes import network_key, phase_sizes
 from search_spaces.schema import Phase
@@ -307,3 +308,28 @@ def test_fewer_evaluations_cost_less() -> None:
 )
 def test_format_of_durations(seconds: float, text: str) -> None:
     assert format_duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("90s", 90.0),
+        ("40 s", 40.0),
+        ("45min", 2700.0),
+        ("45m", 2700.0),
+        ("1h", 3600.0),
+        ("1.5H", 5400.0),
+        ("2d", 172_800.0),
+        ("2.1 days", 181_440.0),
+    ],
+)
+def test_durations_are_read(text: str, seconds: float) -> None:
+    assert parse_duration(text) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "soon", "1", "h", "-1h", "0h", "1h30min", "1e3s", "9" * 400 + "d", "٣h"]
+)
+def test_texts_that_are_no_durations_are_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"^must be a time such as 90s, 45min, 1\.5h or 2d, got "):
+        parse_duration(text)

@@ -18,6 +18,7 @@ from orchestrator.planning.shrink import (
     MIN_TELLING_STEPS,
     TEST_SUBSET,
     SmallerSweep,
+    fit_sweep,
     suggest_smaller_sweep,
 )
 from search_spaces.resolve import matched_recipe
@@ -263,3 +264,66 @@ def test_a_shorter_training_is_evaluated_where_trials_are_stopped() -> None:
     recipe, (first_rung, *_) = matched_recipe(study), rungs_on(study, "nal", study.scenarios[0])
     assert recipe.epochs < 500
     assert recipe.evaluate_every == first_rung < recipe.epochs
+
+
+# --- a sweep that is to fit
+
+
+def sizes_of(flags: StudyFlags) -> tuple[int, int, int, int | None]:
+    """Return the numbers of trials, seeds, epochs and training samples that flags select."""
+    study = flags.load().study
+    epochs = matched_recipe(study).epochs
+    return study.search.trials, len(study.confirm.seeds), epochs, study.subset
+
+
+def fit(limit_fraction: float, *sets: str) -> tuple[int, int, int, int | None]:
+    """Return the sizes of `digits` that fit into a fraction of its time."""
+    flags = StudyFlags(study="digits", sets=sets)
+    plan, cost = plan_of(flags, samples=1437), machine(0.01, slots=1)
+    limit = limit_fraction * cost.plan_seconds(plan) / MAX_TIME_FRACTION
+    sweep = fit_sweep(flags, plan, cost, limit)
+    shrunk = replace(plan, study=sweep.flags.load().study)
+    assert sweep.seconds == pytest.approx(cost.plan_seconds(shrunk))
+    assert sweep.seconds <= MAX_TIME_FRACTION * limit
+    assert sweep.flags.sets[: len(sets)] == sets
+    return sizes_of(sweep.flags)
+
+
+def test_a_sweep_that_fits_is_not_shrunk() -> None:
+    flags = StudyFlags(study="digits")
+    plan, cost = plan_of(flags, samples=1437), machine(0.01)
+    limit = cost.plan_seconds(plan) / MAX_TIME_FRACTION
+    assert fit_sweep(flags, plan, cost, 1.001 * limit).flags == flags
+
+
+def test_sizes_are_shrunk_one_after_the_other_and_no_more_than_needed() -> None:
+    assert sizes_of(StudyFlags(study="digits")) == (12, 5, 60, None)
+    trials, *others = fit(0.95)
+    assert FEW_TRIALS < trials < 12
+    assert others == [5, 60, None]
+    assert fit(0.75) == (FEW_TRIALS, 4, 60, None)
+    trials, seeds, epochs, subset = fit(0.5)
+    assert (trials, seeds, subset) == (FEW_TRIALS, MAX_SEEDS, None)
+    assert epochs in {50, 30, 20}
+    assert fit(0.1) == (FEW_TRIALS, MAX_SEEDS, FLOORS[-1].epochs, 500)
+
+
+def test_the_study_declares_what_is_shrunk_first() -> None:
+    assert fit(0.86, "budget.shrink=[seeds, trials]") == (12, MAX_SEEDS, 60, None)
+    trials, *others = fit(0.75, "budget.shrink=[seeds, trials]")
+    assert FEW_TRIALS < trials < 12
+    assert others == [MAX_SEEDS, 60, None]
+    grid = ("search.sampler=grid", "search.grid={nal: {lambda: 3, alpha: 4}}")
+    assert fit(0.86, *grid) == (12, MAX_SEEDS, 60, None)  # a grid needs all of its trials
+    assert fit(0.5, "budget.shrink=[epochs]") == (12, 5, 30, None)
+    assert fit(0.5, "budget.shrink=[subset]") == (12, 5, 60, 500)
+
+
+def test_the_smallest_sweep_is_returned_if_none_fits() -> None:
+    flags = StudyFlags(study="digits")
+    plan, cost = plan_of(flags, samples=1437), machine(0.01)
+    smallest = fit_sweep(flags, plan, cost, 1.0)
+    assert sizes_of(smallest.flags) == (FEW_TRIALS, MAX_SEEDS, 10, 500)
+    assert smallest.seconds > 1.0
+    nothing = replace(flags, sets=("budget.shrink=[]",))
+    assert fit_sweep(nothing, plan_of(nothing, samples=1437), cost, 1.0).flags == nothing

@@ -10,7 +10,8 @@ from rich.console import Console, RenderableType
 from orchestrator.flags import Locations, StudyFlags
 from orchestrator.planning.loading import LoadedPlan
 from orchestrator.planning.plan import Plan
-from orchestrator.planning.view import plan_outline, plan_view
+from orchestrator.planning.view import plan_json, plan_outline, plan_view
+from orchestrator.watching.recorded_budget import RecordedBudget
 from search_spaces.loader import load_study
 
 if TYPE_CHECKING:
@@ -160,3 +161,32 @@ def test_no_outline_of_data_of_unknown_size(tmp_path: Path) -> None:
     path = tmp_path / "own.yaml"
     path.write_text("extends: cifar10-small\ndataset: folder\n")
     assert plan_outline(load_study(str(path))) is None
+
+
+@pytest.mark.parametrize(
+    ("budget", "text"),
+    [
+        (RecordedBudget(), None),
+        (RecordedBudget(36_000.0), "10.0 h for all starts together; enough for all runs"),
+        (
+            RecordedBudget(36_000.0, 35_990.0),
+            "10.0 h for all starts together, 10.0 h of them spent by earlier starts; trials and "
+            "seeds that do not fit are left out, how many depends on the speed of this machine",
+        ),
+        (
+            RecordedBudget(20.0),
+            "20 s for all starts together; it may end without a table, the smallest of which takes "
+            "about 27 s",
+        ),
+    ],
+)
+def test_a_plan_describes_the_time_budget(budget: RecordedBudget, text: str | None) -> None:
+    loaded = StudyFlags(study="digits").load()
+    loaded_plan = LoadedPlan(loaded, Plan(loaded.name, loaded.study, random_data()))
+    cost = machine_cost(0.02, 0.0)
+    lines = rendered(plan_view(loaded_plan, cost, Locations(), budget=budget)).splitlines()
+    budget_lines = [line.rstrip() for line in lines if line.startswith("time budget")]
+    assert budget_lines == ([] if text is None else [f"time budget   {text}"])
+    values = plan_json(loaded_plan, cost, Locations(), budget)
+    assert values["budget_seconds"] == (None if text is None else budget.seconds)
+    assert values["spent_seconds"] == budget.spent_seconds

@@ -509,3 +509,18 @@ def test_a_sweep_that_is_typed_again_keeps_its_end_unless_it_has_new_runs(
     assert ends[0] == ends[1] < ends[2]
     first_points = [(0, 0.0), (1, 1.0)]
     assert points == [first_points, first_points, [*first_points, (2, 2.0)]]
+
+
+def test_a_sweep_that_its_budget_has_ended_has_its_table(
+    uri: str, client: MlflowClient, tmp_path: Path
+) -> None:
+    cell = make_cell(seeds=(0, 1))
+    spec = cell_specs("nal", "symmetric-0.4", (0,), cell.values)[0]
+    plan = make_plan([cell], state="running", budget_hours=0.5, is_budget_spent=True)
+    writer = tracker(uri, tmp_path)
+    writer.start_sweep(plan, "")
+    writer.record(make_result(spec), Phase.CONFIRM, cell)
+    writer.finish_sweep(plan, {"table.md": "# table"})
+    sweep = only_run(client, "sweep")
+    assert (sweep.info.status, only_run(client, "cell").info.status) == ("KILLED", "KILLED")
+    assert sweep.data.tags["mlflow.note.content"] == "# table"

@@ -318,3 +318,22 @@ def test_texts_of_others_do_not_reach_the_terminal_as_codes(tmp_path: Path) -> N
     assert "a [31m[bold]bug" in text_of(status)
     assert "\x1b" not in text_of(status)
     assert json.dumps(asdict(status))
+
+
+def test_a_sweep_whose_budget_is_spent_goes_on_with_a_larger_one(tmp_path: Path) -> None:
+    with carried_out(tmp_path) as sweeping:
+        sweeping.driver.run(max_runs=2)
+        plan = sweeping.archive.read_plan()
+        assert plan is not None
+        spent = replace(plan, budget_hours=1.5, is_budget_spent=True)
+        sweeping.archive.write_plan(spent)
+        assert not sweeping.status().is_budget_spent  # it has started again
+    status = sweeping.status()
+    assert (status.state, status.is_budget_spent, status.seconds_left) == (
+        "interrupted",
+        True,
+        None,
+    )
+    text = text_of(status)
+    assert "interrupted: its time budget is spent; the command below goes on with a larger" in text
+    assert "sweep small --trials 4 --budget-hours 3.0 --home" in text
