@@ -13,6 +13,7 @@ from orchestrator.tracking.tracker import Tracker
 from orchestrator.tracking.views import VIEWS
 from reports.store import open_store
 from search_spaces.schema import Phase
+from trainables.run.result import Status
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -23,9 +24,10 @@ EXPECTED_NAMES = {
     "cells of a method": ["nal λ=0.5 α=0.9 symmetric-0.4"],
     "cells above an accuracy": ["ce symmetric-0.4", "nal λ=0.5 α=0.9 symmetric-0.4"],
     "diverged runs": ["λ=2 α=0.9 nal symmetric-0.4 seed 1000"],
-    "runs on a kind of device": 8,
+    "trials that were stopped early": ["λ=5 α=0.9 nal symmetric-0.4 seed 1000"],
+    "runs on a kind of device": 9,
     "λ in a range": 4,
-    "learning rate above a value": 10,
+    "learning rate above a value": 11,
     "seeds of a method and its λ": [
         "seed 0 nal λ=0.5 α=0.9 symmetric-0.4",
         "seed 1 nal λ=0.5 α=0.9 symmetric-0.4",
@@ -34,7 +36,7 @@ EXPECTED_NAMES = {
         "seed 1 ce symmetric-0.4",
         "seed 1 nal λ=0.5 α=0.9 symmetric-0.4",
     ],
-    "runs on the same data": 8,
+    "runs on the same data": 9,
 }
 """Names, or number, of the MLflow runs that each filter in the document finds."""
 
@@ -47,7 +49,7 @@ def documented_filters() -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> tuple[MlflowClient, Experiment]:
-    """Return a store with three trials, two cells of two seeds and a stage; and its experiment."""
+    """Return a store with four trials, two cells of two seeds and a stage; and its experiment."""
     folder = tmp_path_factory.mktemp("store")
     uri = fresh_store(folder)
     cells = [make_cell(method, seeds=(0, 1)) for method in ("nal", "ce")]
@@ -57,6 +59,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> tuple[MlflowClient, Exper
         values = {"lambda": value, "alpha": 0.9}
         spec = make_spec(seed=1000, values=values, evaluate=["val"])
         tracker.record(make_result(spec, accuracy=accuracy, diverged_at=end), Phase.SEARCH)
+    spec = make_spec(seed=1000, values={"lambda": 5.0, "alpha": 0.9}, evaluate=["val"])
+    tracker.record(make_result(spec, status=Status.STOPPED), Phase.SEARCH)
     for cell in cells:
         for spec in cell_specs(cell.method, cell.scenario, cell.seeds, cell.values):
             tracker.record(make_result(spec), Phase.CONFIRM, cell)
@@ -94,7 +98,7 @@ def test_the_views_of_an_experiment_find_its_runs(
     for view in VIEWS:
         state = json.loads(store[1].tags[view.tag])
         counts[view.name] = len(found(store, state["searchFilter"], state["orderByKey"]))
-    assert counts == {"cells": 2, "trials": 3, "seeds": 4, "curves": 4}
+    assert counts == {"cells": 2, "trials": 4, "seeds": 4, "curves": 4}
     assert VIEWS[0].address("http://127.0.0.1:5000", "7") == (
         "http://127.0.0.1:5000/#/experiments/7/runs?viewStateShareKey=cells"
     )
