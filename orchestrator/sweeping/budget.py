@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from orchestrator.planning.sizes import phase_sizes
+from orchestrator.planning.sizes import max_concurrent_trial_runs, phase_sizes
 from search_spaces.schema import Phase
 
 if TYPE_CHECKING:
@@ -224,7 +224,8 @@ def _search_forecasts(
         for phase, all_seconds in shares.items()
     }
     seed_count = len(plan.study.select.seeds)
-    rounds = math.ceil(len(plan.study.search.seeds) / cost.max_concurrent_runs)
+    slots = min(cost.max_concurrent_runs, max_concurrent_trial_runs(plan))
+    rounds = math.ceil(len(plan.study.search.seeds) / slots)
     return tuple(
         SearchForecast(
             phase_seconds[Phase.SEARCH][position],

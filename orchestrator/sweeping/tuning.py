@@ -278,7 +278,8 @@ class Tuning:
             seed_count: number of seeds on which candidates have started.
         """
         next_specs = [seed_group.specs[seed_count] for _, seed_group in self.candidates]
-        if any(self._recorded_result(spec) is not None for spec in next_specs):
+        results = map(self._recorded_result, next_specs)
+        if any(result is not None and result.is_final for result in results):
             return True
         if self._budget.allows_seed(self._position, seed_count):
             return True
