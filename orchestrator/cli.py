@@ -545,7 +545,7 @@ def reproduce(
     """Train recorded runs again, and compare them bit for bit.
 
     The runs that a run needs are trained again too. Exit code: 0 identical; 3 within tolerance, on
-    another device or other libraries; 4 differs.
+    another device or other libraries; 4 differs; 5 the same, but the record was altered.
     """
     from orchestrator.commands import reproduce as reproduce_command
 

@@ -62,6 +62,7 @@ also the exit code:
 | within tolerance | 3 | processor, GPU, PyTorch or NumPy are others; mean accuracies differ by at \
 most $tolerance points |
 | differs | 4 | the first epoch that differs is printed, with what may explain it |
+| altered | 5 | what was compared is the same, but a record was altered after it was written |
 
 `./reproduce.sh --epochs 3` compares the first 3 epochs only. Bits are the same on the device and
 with the versions that are recorded. The runs were recorded with Python $python.

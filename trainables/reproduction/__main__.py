@@ -70,7 +70,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m trainables.reproduction",
         description="Train recorded runs again and compare them with their records. Exit code: 0 "
-        "identical, 3 within tolerance, 4 differs.",
+        "identical, 3 within tolerance, 4 differs, 5 altered.",
     )
     parser.add_argument("record", type=Path, help="folder with the records, in runs/")
     parser.add_argument("run", nargs="+", help="digest of a run")

@@ -43,11 +43,18 @@ class Verdict(StrEnum):
     WITHIN_TOLERANCE = "within tolerance"
     """Another device, processor or library rounds otherwise, and mean accuracies are close."""
     DIFFERS = "differs"
+    ALTERED = "altered"
+    """Every number that was compared is the same, but the record was altered elsewhere."""
 
     @property
     def exit_code(self) -> int:
         """Exit code of a command with this verdict; 1 and 2 are those of errors."""
-        return {Verdict.IDENTICAL: 0, Verdict.WITHIN_TOLERANCE: 3, Verdict.DIFFERS: 4}[self]
+        return {
+            Verdict.IDENTICAL: 0,
+            Verdict.WITHIN_TOLERANCE: 3,
+            Verdict.DIFFERS: 4,
+            Verdict.ALTERED: 5,
+        }[self]
 
 
 def overall_verdict(verdicts: Iterable[Verdict]) -> Verdict:
@@ -130,9 +137,12 @@ class Comparison:
             yield "  nothing that is recorded about the environment differs"
 
     def _verdict_text(self) -> str:
+        epochs = "1 epoch" if self.epochs == 1 else f"{self.epochs} epochs"
+        compared = ", ".join((epochs, *self.compared))
         if self.verdict is Verdict.IDENTICAL:
-            epochs = "1 epoch" if self.epochs == 1 else f"{self.epochs} epochs"
-            return f"{self.verdict} ({', '.join((epochs, *self.compared))})"
+            return f"{self.verdict} ({compared})"
+        if self.verdict is Verdict.ALTERED:
+            return f"{self.verdict}, but not in what was compared ({compared})"
         start = f"from epoch {self.first_epoch}" if self.first_epoch else "before epoch 1"
         if self.verdict is Verdict.DIFFERS:
             return f"{self.verdict} {start}"
@@ -185,7 +195,7 @@ def compare(
     points = None if repeated is None else _largest_points(result, repeated, count)
     rounds_otherwise = any(change.name in ROUNDING_NAMES for change in environment_changes)
     if not differences:
-        verdict = Verdict.IDENTICAL
+        verdict = Verdict.ALTERED if recorded.is_altered else Verdict.IDENTICAL
     elif (
         rounds_otherwise
         and not recorded.is_altered

@@ -157,6 +157,18 @@ def test_other_outcomes_of_needed_runs_differ() -> None:
     )
 
 
+def test_an_altered_record_is_never_identical() -> None:
+    recorded = recorded_run(is_altered=True)
+    whole = compared(recorded, recorded.result)
+    part = compared(recorded, replace(recorded.result, status=Status.STOPPED), epochs=2)
+    assert (whole.verdict, part.verdict) == (Verdict.ALTERED, Verdict.ALTERED)
+    assert list(part.lines()) == [
+        f"nal on symmetric-0.4, seed 0 ({recorded.digest[:12]}): altered, but not in what was "
+        "compared (2 epochs, noisy labels)",
+        "  the record was altered after it was written: its checksum does not match its content",
+    ]
+
+
 # --- runs that did not finish
 
 
@@ -245,8 +257,8 @@ def test_the_first_epochs_are_within_tolerance_by_their_last_ones() -> None:
 
 
 def test_the_worst_verdict_counts() -> None:
-    assert [verdict.exit_code for verdict in Verdict] == [0, 3, 4]
-    assert overall_verdict(Verdict) is Verdict.DIFFERS
+    assert [verdict.exit_code for verdict in Verdict] == [0, 3, 4, 5]
+    assert overall_verdict(Verdict) is Verdict.ALTERED
     assert overall_verdict([Verdict.IDENTICAL, Verdict.WITHIN_TOLERANCE]) is (
         Verdict.WITHIN_TOLERANCE
     )
