@@ -184,7 +184,8 @@ def compare(
     elif repeated is not None:
         before = list(_input_differences(result, repeated))
         compared += [f"{role} of its needed run" for role in _input_roles(result)]
-        differences = before or _first_trace_differences(result.trace, repeated.trace, count)
+        trace = result.trace if is_whole else result.trace[:count]
+        differences = before or _first_trace_differences(trace, repeated.trace)
         if is_whole and result.is_final and not differences:
             differences = list(_end_differences(result, repeated, count))
             if result.status is Status.DIVERGED:
@@ -235,11 +236,8 @@ def _input_differences(result: RunResult, repeated: RunResult) -> Iterator[Diffe
         yield Difference(0, "training samples", result.split[:12], repeated.split[:12])
 
 
-def _first_trace_differences(
-    trace: Sequence[Row], repeated_trace: Sequence[Row], count: int
-) -> list[Difference]:
-    """Return the differences in the first epoch that differs, among the first `count` epochs."""
-    rows, repeated_rows = trace[:count], repeated_trace[:count]
+def _first_trace_differences(rows: Sequence[Row], repeated_rows: Sequence[Row]) -> list[Difference]:
+    """Return the differences in the first epoch that differs."""
     for epoch, (row, repeated_row) in enumerate(zip(rows, repeated_rows, strict=False), start=1):
         differences = [
             Difference(epoch, name, _text(row.get(name)), _text(repeated_row.get(name)))
@@ -295,7 +293,7 @@ def _mean_accuracies(trace: Sequence[Row], averaged_epochs: set[int]) -> dict[st
     """Return the mean of each accuracy over some epochs, by name."""
     values: dict[str, list[float]] = {}
     for row in trace:
-        if int(row["epoch"]) in averaged_epochs:
+        if row.get("epoch") in averaged_epochs:
             for name in row.keys() - NO_ACCURACIES:
                 values.setdefault(name, []).append(row[name])
     return {name: math.fsum(each) / len(each) for name, each in values.items()}

@@ -97,6 +97,25 @@ def test_a_metric_that_is_missing_differs() -> None:
     assert comparison.differences[0].repeated == "none"
 
 
+def test_epochs_beyond_the_end_differ() -> None:
+    result = make_result()
+    longer = replace(result, trace=[*result.trace, {**result.trace[-1], "epoch": 7.0}])
+    comparison = compared(recorded_run(longer), result)
+    assert (comparison.verdict, comparison.first_epoch) == (Verdict.DIFFERS, 7)
+    assert str(comparison.differences[0]) == "epochs 7 recorded, 6 now"
+
+
+@pytest.mark.parametrize("epoch", [math.nan, 9.0, None])
+def test_an_epoch_with_another_number_differs(epoch: float | None) -> None:
+    result = make_result()
+    trace = [dict(row) for row in result.trace]
+    del trace[5]["epoch"]
+    trace[5] |= {} if epoch is None else {"epoch": epoch}
+    recorded = recorded_run(replace(result, trace=trace), is_altered=True)
+    comparison = compared(recorded, result)
+    assert (comparison.verdict, comparison.first_epoch) == (Verdict.DIFFERS, 6)
+
+
 def test_only_the_epochs_that_are_asked_for_are_compared() -> None:
     result = make_result(weights=WEIGHTS)
     stopped = replace(with_trace(result, 4, "train/loss", 9.0), status=Status.STOPPED, weights="")
@@ -160,7 +179,10 @@ def test_other_outcomes_of_needed_runs_differ() -> None:
 def test_an_altered_record_is_never_identical() -> None:
     recorded = recorded_run(is_altered=True)
     whole = compared(recorded, recorded.result)
-    part = compared(recorded, replace(recorded.result, status=Status.STOPPED), epochs=2)
+    stopped = replace(
+        recorded.result, status=Status.STOPPED, trace=recorded.result.trace[:2], weights=""
+    )
+    part = compared(recorded, stopped, epochs=2)
     assert (whole.verdict, part.verdict) == (Verdict.ALTERED, Verdict.ALTERED)
     assert list(part.lines()) == [
         f"nal on symmetric-0.4, seed 0 ({recorded.digest[:12]}): altered, but not in what was "
