@@ -232,7 +232,7 @@ def _input_differences(result: RunResult, repeated: RunResult) -> Iterator[Diffe
         values = [each.provenance.get(f"input.{role}", "none") for each in (result, repeated)]
         if values[0] != values[1]:
             yield Difference(0, f"{role} of its needed run", *(value[:12] for value in values))
-    if result.split != repeated.split:
+    if result.split and result.split != repeated.split:
         yield Difference(0, "training samples", result.split[:12], repeated.split[:12])
 
 

@@ -142,7 +142,7 @@ def test_a_needed_run_is_compared_to_its_end() -> None:
     ],
 )
 def test_more_than_the_trace_is_compared(changes: dict[str, Any], name: str) -> None:
-    recorded = recorded_run()
+    recorded = recorded_run(make_result(weights=WEIGHTS, split=text_hash("split")))
     comparison = compared(recorded, replace(recorded.result, **changes))
     assert comparison.verdict is Verdict.DIFFERS
     assert comparison.differences[0].name == name
@@ -211,6 +211,12 @@ def test_a_stopped_run_is_compared_as_far_as_it_came() -> None:
     recorded = recorded_run(result)
     assert recorded.compared_epochs(None) == 2
     assert compared(recorded, result).verdict is Verdict.IDENTICAL
+
+
+def test_samples_that_are_not_recorded_are_not_compared() -> None:
+    result = replace(make_result(), status=Status.OUT_OF_MEMORY, trace=make_result().trace[:2])
+    repeated = replace(result, split=text_hash("split"))
+    assert compared(recorded_run(result), repeated).verdict is Verdict.IDENTICAL
 
 
 # --- tolerance
