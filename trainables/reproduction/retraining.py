@@ -8,8 +8,8 @@ left from other runs, and the process that compares need not import torch.
 from __future__ import annotations
 
 import json
+import os
 import sys
-from contextlib import redirect_stdout
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,21 +40,21 @@ def main() -> None:
     that it needs, its "spec", number of "epochs" and recorded "labels".
     """
     request = json.load(sys.stdin)
-    output = sys.stdout
+    output = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # libraries and extensions may print, also in processes that they start
 
     def send(**message: object) -> None:
         output.write(json.dumps(message) + "\n")
         output.flush()
 
-    with redirect_stdout(sys.stderr):  # libraries and extensions may print
-        try:
-            _train_runs(request, send)
-        except NalError as error:
-            send(error=str(error), is_user_error=error.exit_code == 2)
-        except BrokenPipeError:  # the process that compares was killed
-            sys.exit(1)
-        except Exception as error:  # noqa: BLE001 - the other process shows it in one line
-            send(error=describe_crash(error).partition("\n")[0], is_user_error=False)
+    try:
+        _train_runs(request, send)
+    except NalError as error:
+        send(error=str(error), is_user_error=error.exit_code == 2)
+    except BrokenPipeError:  # the process that compares was killed
+        sys.exit(1)
+    except Exception as error:  # noqa: BLE001 - the other process shows it in one line
+        send(error=describe_crash(error).partition("\n")[0], is_user_error=False)
 
 
 def _train_runs(request: dict[str, Any], send: Callable[..., None]) -> None:
