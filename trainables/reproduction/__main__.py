@@ -78,7 +78,9 @@ def main() -> None:
     parser.add_argument("--cache-dir", type=Path, default=Path("cache"), help="decoded datasets")
     parser.add_argument("--epochs", type=int, help="compare the first epochs only")
     arguments = parser.parse_args()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+            signal.signal(number, signal.default_int_handler)
     try:
         sys.exit(_reproduce(arguments))
     except KeyboardInterrupt:
