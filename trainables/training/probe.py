@@ -86,8 +86,8 @@ def measure_cost(
         trainer.step(image_batch, positions, 1)[0].item()  # reading the loss waits for the device
         return time.perf_counter() - start
 
-    total_seconds = measure_step()  # the first step allocates memory and is not counted
     start_seconds = max(0.0, time.time() - started_at)
+    total_seconds = measure_step()  # the first step allocates memory and is not counted
     step_seconds: list[float] = []
     while not step_seconds or (
         total_seconds < MAX_MEASUREMENT_SECONDS
