@@ -163,7 +163,9 @@ def launch_slurm(
     account: Annotated[str | None, typer.Option(help="Account that pays.")] = None,
     grace: Annotated[
         int,
-        typer.Option(min=1, help="Seconds before the time limit at which the job is requeued."),
+        typer.Option(
+            min=1, max=65535, help="Seconds before the time limit at which the job is requeued."
+        ),
     ] = 120,
     submit: Annotated[bool, typer.Option("--submit", help="Also submit the script.")] = False,
     out: Annotated[

@@ -122,6 +122,7 @@ def test_a_uri_with_a_password_is_inherited_from_the_environment(
         (["--sbatch", "foo=bar"], "error: --sbatch foo: sbatch has no such option: "),
         (["--sbatch", "time=foo"], "error: --sbatch time=foo: write MINUTES"),
         (["--time", "foo"], "error: --time foo: write MINUTES, MINUTES:SECONDS"),
+        (["--grace", 65536], "error: Invalid value for '--grace': Input should be less than"),
         (["--mem", "much"], "error: --mem much: write a whole number of megabytes"),
         (["--tracking-uri", "foo"], "error: tracking URI 'foo': MLflow no longer stores"),
         (["--tracking-uri", "http://"], "error: tracking URI 'http://': no host"),
