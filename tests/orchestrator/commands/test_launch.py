@@ -120,6 +120,7 @@ def test_a_uri_with_a_password_is_inherited_from_the_environment(
         (["--gpus", 1], "error: --gpus 1: the runs of this study use no GPU"),
         (["--sbatch", "array=1"], "error: --sbatch array=1: this option cannot be chosen"),
         (["--sbatch", "foo=bar"], "error: --sbatch foo: sbatch has no such option: "),
+        (["--sbatch", "requeue=no"], "error: --sbatch requeue=no: this option has no value"),
         (["--sbatch", "time=foo"], "error: --sbatch time=foo: write MINUTES"),
         (["--time", "foo"], "error: --time foo: write MINUTES, MINUTES:SECONDS"),
         (["--grace", 65536], "error: Invalid value for '--grace': Input should be less than"),
