@@ -131,7 +131,7 @@ def _history_notes(plan: PlanRecord) -> Iterator[str]:
         yield (
             f"The search has learnt from {trial_count} of an earlier sweep, "
             f"{plan.history.sweep[:12]} of '{plan.history.study}', which do not count among its "
-            "own trials: the budget of the tuned method is larger by those that it has not repeated."
+            "own trials: the budget of the tuned method is larger by those that it does not repeat."
         )
 
 
