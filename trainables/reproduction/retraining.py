@@ -8,7 +8,6 @@ left from other runs, and the process that compares need not import torch.
 from __future__ import annotations
 
 import json
-import os
 import sys
 from functools import cache, partial
 from pathlib import Path
@@ -22,7 +21,7 @@ from trainables.run.record import Record, write_once
 from trainables.run.spec import RunSpec
 from trainables.run_data.labels import label_file_path
 from trainables.training.devices import device_name, pick_device
-from trainables.training.job import describe_crash
+from trainables.training.job import describe_crash, take_stdout
 from trainables.training.training_run import TrainingRun
 
 if TYPE_CHECKING:
@@ -40,8 +39,7 @@ def main() -> None:
     that it needs, its "spec", number of "epochs" and recorded "labels".
     """
     request = json.load(sys.stdin)
-    output = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # libraries and extensions may print, also in processes that they start
+    output = take_stdout()
 
     def send(**message: object) -> None:
         output.write(json.dumps(message) + "\n")

@@ -33,6 +33,27 @@ def test_steps_are_no_part_of_the_start(monkeypatch: pytest.MonkeyPatch) -> None
     assert (cost.start_seconds, cost.step_seconds) == (2, 7)
 
 
+def test_printed_lines_are_no_cost() -> None:
+    code = (
+        "import os; from trainables.training import probe\n"
+        "from trainables.training.cost import Cost\n"
+        "def _measure_request(request):\n"
+        "    os.system('echo started'); print('printed')\n"
+        "    return Cost(0.1, 0.2, 3, 4.0, 'cpu', 1)\n"
+        "probe._measure_request = _measure_request; probe.main()"
+    )
+    process = subprocess.run(
+        [sys.executable, "-c", code],
+        input="{}",
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=False,
+    )
+    assert process.returncode == 0, process.stderr
+    assert Cost(**json.loads(process.stdout)).step_seconds == 0.1
+
+
 @pytest.mark.slow
 def test_costs_are_measured_in_a_separate_process(tmp_path: Path) -> None:
     spec = runnable(recipe=recipe(60))
