@@ -163,7 +163,9 @@ def launch_slurm(
     account: Annotated[str | None, typer.Option(help="Account that pays.")] = None,
     grace: Annotated[
         int,
-        typer.Option(min=1, help="Seconds before the time limit at which the job is requeued."),
+        typer.Option(
+            min=1, max=65535, help="Seconds before the time limit at which the job is requeued."
+        ),
     ] = 120,
     submit: Annotated[bool, typer.Option("--submit", help="Also submit the script.")] = False,
     out: Annotated[
@@ -545,7 +547,7 @@ def reproduce(
     """Train recorded runs again, and compare them bit for bit.
 
     The runs that a run needs are trained again too. Exit code: 0 identical; 3 within tolerance, on
-    another device or other libraries; 4 differs.
+    another device or other libraries; 4 differs; 5 the same, but the record was altered.
     """
     from orchestrator.commands import reproduce as reproduce_command
 

@@ -41,6 +41,12 @@ KNOWN_OPTIONS = RESERVED_OPTIONS | {
 }
 """Long options of `sbatch` in version 22.05 of Slurm, and those that later versions have added."""
 
+OPTIONS_WITHOUT_VALUE = {
+    *("contiguous", "hold", "ignore-pbs", "no-requeue", "overcommit", "oversubscribe", "quiet"),
+    *("reboot", "requeue", "spread-job", "stepmgr", "use-min-nodes", "verbose"),
+}
+"""Long options of `sbatch` that are set by their name alone."""
+
 _TIME = re.compile(r"\d+(:\d+){0,2}|\d+-\d+(:\d+){0,2}|unlimited|infinite", re.IGNORECASE)
 _TIME_FORMS = (
     "MINUTES, MINUTES:SECONDS, HOURS:MINUTES:SECONDS, DAYS-HOURS, DAYS-HOURS:MINUTES or "
@@ -135,6 +141,10 @@ def parse_options(texts: Iterable[str]) -> dict[str, str]:
             )
         if name in RESERVED_OPTIONS:
             raise UserError(f"--sbatch {text}: this option cannot be chosen: leave it out")
+        if name in OPTIONS_WITHOUT_VALUE and value:
+            raise UserError(
+                f"--sbatch {text}: this option has no value: write --sbatch {name}, or leave it out"
+            )
         check_value(f"--sbatch {name}=", name, value)
         options[name] = value
     for name, value in options.items():

@@ -130,8 +130,8 @@ def _history_notes(plan: PlanRecord) -> Iterator[str]:
         trial_count = format_count(len(plan.history.trials), "trial")
         yield (
             f"The search has learnt from {trial_count} of an earlier sweep, "
-            f"{plan.history.sweep[:12]} of '{plan.history.study}', which are neither among the "
-            "trials nor among the candidates: the budget of the tuned method is larger by these."
+            f"{plan.history.sweep[:12]} of '{plan.history.study}', which do not count among its "
+            "own trials: the budget of the tuned method is larger by those that it does not repeat."
         )
 
 

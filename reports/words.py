@@ -35,6 +35,8 @@ def format_values(values: Mapping[str, Value | None]) -> str:
         if isinstance(value, float)
         else "none"
         if value is None
+        else str(value).lower()
+        if isinstance(value, bool)
         else str(value)
         for name, value in values.items()
     }

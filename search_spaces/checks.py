@@ -645,7 +645,8 @@ def _refuse_fixed(study: Study, method: str, name: str, key: str) -> None:
     """Raise `FieldError` for `key` if the study also fixes the hyperparameter of this name."""
     _refuse(
         key,
-        f"{name} is also fixed, by hyperparameters.{method}.{name}: remove one",
+        f"{name} is also fixed, by hyperparameters.{method}.{name}: remove one; where the value is "
+        "inherited, null removes it",
         when=name in study.hyperparameters.get(method, FixedValues()).values,
     )
 

@@ -13,6 +13,7 @@ from search_spaces.layers import split_key
 from search_spaces.resolve import matched_recipe, posterior_recipe, resolve
 from trainables.errors import FieldError, suggest
 from trainables.methods import METHODS
+from trainables.run.parameters import ChoiceSpace
 
 if TYPE_CHECKING:
     from search_spaces.fields import Deviation
@@ -33,7 +34,8 @@ def applicable_deviations(study: Study) -> tuple[str, ...]:
     They are those of the study, followed by those that are common to all studies. A deviation holds
     if its condition does for at least one method on at least one scenario. In a condition, a text
     matches as a glob pattern, a list in the study if one of its items does, and None a value that
-    is missing.
+    is missing. No condition holds on a hyperparameter whose choices are searched, since tables have
+    the choice.
     """
     return tuple(
         dict.fromkeys(
@@ -100,7 +102,7 @@ class _Case:
             method, *keys = keys
             method = self.method if method == SAME_METHOD else method
             is_compared = method in study.methods
-            value = resolve(study, method, self.scenario).hyperparameters if is_compared else None
+            value = _certain_values(study, method, self.scenario) if is_compared else None
         elif root == "backbone":
             value = study.backbone.to_yaml_values()
         elif dotted_key.startswith("posterior.recipe."):
@@ -110,6 +112,17 @@ class _Case:
         for key in keys:
             value = value.get(key) if isinstance(value, Mapping) else getattr(value, key, None)
         return value
+
+
+def _certain_values(study: Study, method: str, scenario: str) -> dict[str, object]:
+    """Return the hyperparameters of a method, without those whose choices are searched."""
+    spaces = study.space_of(method) if method in study.tune else {}
+    values = resolve(study, method, scenario).hyperparameters
+    return {
+        name: value
+        for name, value in values.items()
+        if not isinstance(spaces.get(name), ChoiceSpace)
+    }
 
 
 def _iter_cases(study: Study) -> Iterator[_Case]:

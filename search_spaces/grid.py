@@ -139,7 +139,7 @@ def _check_size(study: Study, method: str) -> None:
         point_count = len(grid_points(study, method))
         if reference_of(study, method) is not None:
             point_count += 1
-            text += f", {point_count} with the paper's values"
+            text += f", {point_count} with reference values"
         if point_count == trial_count:
             return
     advice = (

@@ -156,7 +156,10 @@ def _facts(runs: Sequence[RecordedRun], epochs: int | None) -> list[tuple[str, s
     compared = [f"{epoch_text}, bit for bit", "noisy labels"]
     if need_count:
         compared.append("outcomes of needed runs")
-    if epochs is None and any(recorded.result.weights for recorded in runs):
+    if any(
+        recorded.result.weights and recorded.compared_epochs(epochs) == recorded.recorded_epochs
+        for recorded in runs
+    ):
         compared.append("weights")
     seconds = START_SECONDS + sum(recorded.recorded_seconds(epochs) for recorded in runs)
     devices = sorted({recorded.environment.get("device", "unknown") for recorded in runs})

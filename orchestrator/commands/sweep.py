@@ -648,6 +648,7 @@ def _carry_out(
                     time_limit(start.budget.seconds_left),
                 ):
                     engine.carry_out(sweep, job_of(locations, plan), display)
+                sweep.end_recorded()  # the time limit may have hit while a worker ended a run
             final_plan = recorder.save_plan()
             if final_plan.is_budget_spent and not final_plan.cells:
                 tracker.mark_interrupted()

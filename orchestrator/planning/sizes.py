@@ -134,7 +134,7 @@ def phase_sizes(plan: Plan) -> tuple[PhaseSize, ...]:
         candidates_text = format_count(candidate_count, "candidate")
         if reference_methods:
             where_text = " where known" if min(tried_counts) < max(tried_counts) else ""
-            candidates_text = f"({candidates_text} + 1 with the paper's values{where_text})"
+            candidates_text = f"({candidates_text} + 1 with reference values{where_text})"
         needs_text = _needs_text(plan, study.tune, [search.scenario for search in searches])
         sizes = [
             PhaseSize(
@@ -181,7 +181,7 @@ def phase_sizes(plan: Plan) -> tuple[PhaseSize, ...]:
             f"{' + ' if methods_text else ''}{format_count(varied_value_count, 'varied value')}"
         )
     if reference_methods:
-        methods_text += f" + {len(reference_methods)} with the paper's values"
+        methods_text += f" + {len(reference_methods)} with reference values"
     searched_scenarios = [search.scenario for search in searches]
     unsearched_scenarios = [name for name in study.scenarios if name not in searched_scenarios]
     return (

@@ -249,8 +249,8 @@ def _history_facts(plan: Plan, home: Home) -> list[tuple[str, str]]:
         return [
             (
                 "learns from",
-                f"{count_text} of sweep {plan.history.sweep[:12]} of '{plan.history.study}', none "
-                "of which is a candidate",
+                f"{count_text} of sweep {plan.history.sweep[:12]} of '{plan.history.study}', "
+                "besides its own",
             )
         ]
     return [

@@ -89,6 +89,9 @@ def write_bundle(runs: Sequence[RecordedRun], locations: Locations, folder: Path
     try:
         code = _write_files(runs, labels, locations.home_dir, partial_folder)
         partial_folder.rename(folder)
+    except shutil.Error as error:  # of copying several files
+        *_, reason = error.args[0][0]
+        raise HomeError(f"cannot write {folder}: {reason}") from error
     except OSError as error:
         raise HomeError(f"cannot write {folder}: {error.strerror}") from error
     finally:

@@ -26,8 +26,14 @@ SCRIPT = """\
 set -eu
 folder=$(CDPATH= cd "$(dirname "$0")" && pwd)
 python=${PYTHON:-python3}
-"$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || {
-  echo "error: $python is older than Python 3.11: set PYTHON to another one" >&2
+case $folder in
+  *:*)
+    echo "error: $folder: Python cannot search a folder with a colon: move the bundle" >&2
+    exit 2
+    ;;
+esac
+"$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2> /dev/null || {
+  echo "error: $python is not Python 3.11 or later: set PYTHON to one that is" >&2
   exit 2
 }
 if [ ! -e "$folder/venv/complete" ]; then
@@ -62,6 +68,7 @@ also the exit code:
 | within tolerance | 3 | processor, GPU, PyTorch or NumPy are others; mean accuracies differ by at \
 most $tolerance points |
 | differs | 4 | the first epoch that differs is printed, with what may explain it |
+| altered | 5 | what was compared is the same, but a record was altered after it was written |
 
 `./reproduce.sh --epochs 3` compares the first 3 epochs only. Bits are the same on the device and
 with the versions that are recorded. The runs were recorded with Python $python.
@@ -77,7 +84,9 @@ names.
 
 - `record/runs/<digest>/`: `spec.json`, which determines a run, and `result.json`, with its metrics
   of every epoch
-- `labels/<digest>.npy`: the noisy labels on which a run was trained
+- `labels/<digest>.npy`: the noisy labels on which a run was trained, for other programs. The script
+  draws them again, and does not read these files; `labels.sha256` in `result.json` is the SHA-256
+  of their values, as little-endian int64
 - `environment.txt`: the packages that training imports, in the recorded versions
 - `code/`: $code
 """)

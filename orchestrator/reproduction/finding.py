@@ -42,6 +42,11 @@ def find_runs(name: str, locations: Locations) -> list[str]:
         HomeError: if no sweep is recorded, or the SQLite file of MLflow cannot be used.
         ServiceError: if the MLflow server does not answer.
     """
+    if not name:
+        raise UserError(
+            "RUN is empty: write the beginning of a digest, MLflow's ID of a run, or a cell, "
+            "STUDY/SCENARIO/METHOD"
+        )
     if CELL_SEPARATOR in name:
         return _find_cell(name, locations.home)
     has_record = any((locations.home_dir / "runs").glob(f"{name}*")) if name.isalnum() else False

@@ -42,11 +42,11 @@ class TaskQueue:
     run by another task.
 
     Attributes:
-        running_digests: digests of the runs that are being carried out.
+        running: tasks whose runs are being carried out, by the digest of the run.
     """
 
     def __init__(self) -> None:
-        self.running_digests: set[str] = set()
+        self.running: dict[str, Task] = {}
         self._waiting: dict[str, list[Task]] = {}
         self._ready: deque[Task] = deque()
 
@@ -62,7 +62,7 @@ class TaskQueue:
             needed_task: task of the needed run.
         """
         digest = needed_task.spec.digest
-        if digest not in self._waiting and digest not in self.running_digests:
+        if digest not in self._waiting and digest not in self.running:
             self._ready.append(needed_task)
         self._waiting.setdefault(digest, []).append(task)
 
@@ -72,7 +72,7 @@ class TaskQueue:
         Args:
             digest: digest of the ended run.
         """
-        self.running_digests.discard(digest)
+        self.running.pop(digest, None)
         return self._waiting.pop(digest, [])
 
     def queue_first(self, tasks: Iterable[Task]) -> None:
@@ -232,13 +232,13 @@ class Sweep:
                 continue
             self._count_needed_runs(task)
             if result is None:
-                self._queue.running_digests.add(task.spec.digest)
+                self._queue.running[task.spec.digest] = task
                 return task
             self._end(task, result)
 
     def _must_wait(self, task: Task) -> bool:
         """Return whether a task must wait for another run; if so, the task is queued to wait."""
-        if task.spec.digest in self._queue.running_digests:
+        if task.spec.digest in self._queue.running:
             self._queue.add_waiting(task, task)
             return True
         for spec in self.plan.needs_of(task.spec):
@@ -391,6 +391,16 @@ class Sweep:
         if result is not None and not task.is_need:
             self.budget.add_run(task.phase, sum(result.seconds))
         self._end(task, result, reason.partition("\n")[0])
+
+    def end_recorded(self) -> None:
+        """Process the results of runs that have ended while their engine was interrupted.
+
+        Raises:
+            NalError: as `end`.
+        """
+        for task in list(self._queue.running.values()):
+            if (result := self._final_result(task.spec)) is not None:
+                self.end(task, result)
 
     def _end(self, task: Task, result: RunResult | None, reason: str = "") -> None:
         """Process the result of a task, and those of the tasks that cannot start without it."""

@@ -28,7 +28,7 @@ def test_a_list_that_was_cut_says_so(names: list[str], text: str) -> None:
         (
             "beta",
             Space(0, 1, when={"kind": ("soft", "mixed"), "clamps": (True,)}),
-            "β in [0, 1], where kind is soft or mixed and clamps is True",
+            "β in [0, 1], where kind is soft or mixed and clamps is true",
         ),
     ],
 )

@@ -56,6 +56,14 @@ def holding(name: str, *sets: str) -> list[str]:
         ("cifar10", ("deviations=[]",), [TARGETS, NO_CLAMPS, *NOISE]),
         (
             "cifar10",
+            (
+                "reference.nal={lambda: 0.5, alpha: 0.9, clamps: false}",
+                "search.space.nal.clamps={choices: [false, true]}",
+            ),
+            [TARGETS, *NOISE],
+        ),
+        (
+            "cifar10",
             ("hyperparameters.nal.beta=0.1", "scenarios=[symmetric-official-0.4]"),
             [TARGETS, NO_CLAMPS, REVERSE_TERM],
         ),

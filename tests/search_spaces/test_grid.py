@@ -74,13 +74,13 @@ def test_points_of_a_grid_meet_conditions_once(write_study: Callable[..., Path])
         (
             "{lambda: 2, alpha: 3}",
             4,
-            "the grid of nal has 2 × 3 points, 7 with the paper's values, but the search has 4 "
+            "the grid of nal has 2 × 3 points, 7 with reference values, but the search has 4 "
             "trials: set search.trials=7, which tries every point once, or state another grid",
         ),
         (
             "{lambda: [0.5, 2], alpha: [0.9]}",
             3,
-            "the grid of nal has 2 × 1 points, 2 with the paper's values, but the search has 3 "
+            "the grid of nal has 2 × 1 points, 2 with reference values, but the search has 3 "
             "trials: set search.trials=2, which tries every point once, or state another grid",
         ),
     ],

@@ -417,7 +417,8 @@ def test_values_of_the_recipe_can_be_searched() -> None:
         (
             "digits",
             "search.space.nal.target_interval={low: 1, high: 3}",
-            "target_interval is also fixed, by hyperparameters.nal.target_interval: remove one",
+            "target_interval is also fixed, by hyperparameters.nal.target_interval: remove one; "
+            "where the value is inherited, null removes it",
         ),
         ("digits", "search.space.ce.learning_rate={low: 0, high: 3}", "must be a number above 0"),
         ("digits", "hyperparameters.nal.lambda=0", "lambda must be a number above 0, got 0"),

@@ -70,7 +70,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m trainables.reproduction",
         description="Train recorded runs again and compare them with their records. Exit code: 0 "
-        "identical, 3 within tolerance, 4 differs.",
+        "identical, 3 within tolerance, 4 differs, 5 altered.",
     )
     parser.add_argument("record", type=Path, help="folder with the records, in runs/")
     parser.add_argument("run", nargs="+", help="digest of a run")
@@ -78,7 +78,9 @@ def main() -> None:
     parser.add_argument("--cache-dir", type=Path, default=Path("cache"), help="decoded datasets")
     parser.add_argument("--epochs", type=int, help="compare the first epochs only")
     arguments = parser.parse_args()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+            signal.signal(number, signal.default_int_handler)
     try:
         sys.exit(_reproduce(arguments))
     except KeyboardInterrupt:

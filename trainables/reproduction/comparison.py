@@ -43,11 +43,18 @@ class Verdict(StrEnum):
     WITHIN_TOLERANCE = "within tolerance"
     """Another device, processor or library rounds otherwise, and mean accuracies are close."""
     DIFFERS = "differs"
+    ALTERED = "altered"
+    """Every number that was compared is the same, but the record was altered elsewhere."""
 
     @property
     def exit_code(self) -> int:
         """Exit code of a command with this verdict; 1 and 2 are those of errors."""
-        return {Verdict.IDENTICAL: 0, Verdict.WITHIN_TOLERANCE: 3, Verdict.DIFFERS: 4}[self]
+        return {
+            Verdict.IDENTICAL: 0,
+            Verdict.WITHIN_TOLERANCE: 3,
+            Verdict.DIFFERS: 4,
+            Verdict.ALTERED: 5,
+        }[self]
 
 
 def overall_verdict(verdicts: Iterable[Verdict]) -> Verdict:
@@ -130,9 +137,12 @@ class Comparison:
             yield "  nothing that is recorded about the environment differs"
 
     def _verdict_text(self) -> str:
+        epochs = "1 epoch" if self.epochs == 1 else f"{self.epochs} epochs"
+        compared = ", ".join((epochs, *self.compared))
         if self.verdict is Verdict.IDENTICAL:
-            epochs = "1 epoch" if self.epochs == 1 else f"{self.epochs} epochs"
-            return f"{self.verdict} ({', '.join((epochs, *self.compared))})"
+            return f"{self.verdict} ({compared})"
+        if self.verdict is Verdict.ALTERED:
+            return f"{self.verdict}, but not in what was compared ({compared})"
         start = f"from epoch {self.first_epoch}" if self.first_epoch else "before epoch 1"
         if self.verdict is Verdict.DIFFERS:
             return f"{self.verdict} {start}"
@@ -174,7 +184,8 @@ def compare(
     elif repeated is not None:
         before = list(_input_differences(result, repeated))
         compared += [f"{role} of its needed run" for role in _input_roles(result)]
-        differences = before or _first_trace_differences(result.trace, repeated.trace, count)
+        trace = result.trace if is_whole else result.trace[:count]
+        differences = before or _first_trace_differences(trace, repeated.trace)
         if is_whole and result.is_final and not differences:
             differences = list(_end_differences(result, repeated, count))
             if result.status is Status.DIVERGED:
@@ -185,7 +196,7 @@ def compare(
     points = None if repeated is None else _largest_points(result, repeated, count)
     rounds_otherwise = any(change.name in ROUNDING_NAMES for change in environment_changes)
     if not differences:
-        verdict = Verdict.IDENTICAL
+        verdict = Verdict.ALTERED if recorded.is_altered else Verdict.IDENTICAL
     elif (
         rounds_otherwise
         and not recorded.is_altered
@@ -221,15 +232,12 @@ def _input_differences(result: RunResult, repeated: RunResult) -> Iterator[Diffe
         values = [each.provenance.get(f"input.{role}", "none") for each in (result, repeated)]
         if values[0] != values[1]:
             yield Difference(0, f"{role} of its needed run", *(value[:12] for value in values))
-    if result.split != repeated.split:
+    if result.split and result.split != repeated.split:
         yield Difference(0, "training samples", result.split[:12], repeated.split[:12])
 
 
-def _first_trace_differences(
-    trace: Sequence[Row], repeated_trace: Sequence[Row], count: int
-) -> list[Difference]:
-    """Return the differences in the first epoch that differs, among the first `count` epochs."""
-    rows, repeated_rows = trace[:count], repeated_trace[:count]
+def _first_trace_differences(rows: Sequence[Row], repeated_rows: Sequence[Row]) -> list[Difference]:
+    """Return the differences in the first epoch that differs."""
     for epoch, (row, repeated_row) in enumerate(zip(rows, repeated_rows, strict=False), start=1):
         differences = [
             Difference(epoch, name, _text(row.get(name)), _text(repeated_row.get(name)))
@@ -285,7 +293,7 @@ def _mean_accuracies(trace: Sequence[Row], averaged_epochs: set[int]) -> dict[st
     """Return the mean of each accuracy over some epochs, by name."""
     values: dict[str, list[float]] = {}
     for row in trace:
-        if int(row["epoch"]) in averaged_epochs:
+        if row.get("epoch") in averaged_epochs:
             for name in row.keys() - NO_ACCURACIES:
                 values.setdefault(name, []).append(row[name])
     return {name: math.fsum(each) / len(each) for name, each in values.items()}

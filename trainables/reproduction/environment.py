@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from trainables.run.provenance import (
     ENVIRONMENTS_FOLDER,
-    NO_COMMIT,
     TRAINING_PACKAGES,
     installed_distributions,
     run_provenance,
@@ -77,7 +76,8 @@ def environment_differences(
 ) -> list[EnvironmentDifference]:
     """Return the entries that differ, and uncommitted changes of the code on either side.
 
-    An entry that is unknown on one side is left out.
+    An entry that is missing on one side is left out. Code that is no checkout has the commit
+    `NO_COMMIT`, which differs from all others: nobody can tell what the code is.
 
     Args:
         recorded: environment in which a run was recorded.
@@ -86,10 +86,7 @@ def environment_differences(
     differences = [
         EnvironmentDifference(name, recorded[name], present[name])
         for name in ENVIRONMENT_NAMES
-        if name in recorded
-        and name in present
-        and recorded[name] != present[name]
-        and NO_COMMIT not in (recorded[name], present[name])
+        if name in recorded and name in present and recorded[name] != present[name]
     ]
     changes = [
         "yes" if environment.get(UNCOMMITTED_CHANGES) == "yes" else "no"

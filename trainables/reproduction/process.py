@@ -65,7 +65,7 @@ class Retraining:
     command: Sequence[str]
 
     def carry_out(self, runs: Sequence[RecordedRun], listener: Listener) -> list[Comparison]:
-        """Train runs again, on the kind of device that was recorded, and compare them.
+        """Train runs again and compare them, on a GPU if at least one of them was trained on one.
 
         Args:
             runs: recorded runs, each after those that it needs.

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import sys
-from contextlib import redirect_stdout
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +21,7 @@ from trainables.run.record import Record, write_once
 from trainables.run.spec import RunSpec
 from trainables.run_data.labels import label_file_path
 from trainables.training.devices import device_name, pick_device
-from trainables.training.job import describe_crash
+from trainables.training.job import describe_crash, take_stdout
 from trainables.training.training_run import TrainingRun
 
 if TYPE_CHECKING:
@@ -40,21 +39,20 @@ def main() -> None:
     that it needs, its "spec", number of "epochs" and recorded "labels".
     """
     request = json.load(sys.stdin)
-    output = sys.stdout
+    output = take_stdout()
 
     def send(**message: object) -> None:
         output.write(json.dumps(message) + "\n")
         output.flush()
 
-    with redirect_stdout(sys.stderr):  # libraries and extensions may print
-        try:
-            _train_runs(request, send)
-        except NalError as error:
-            send(error=str(error), is_user_error=error.exit_code == 2)
-        except BrokenPipeError:  # the process that compares was killed
-            sys.exit(1)
-        except Exception as error:  # noqa: BLE001 - the other process shows it in one line
-            send(error=describe_crash(error).partition("\n")[0], is_user_error=False)
+    try:
+        _train_runs(request, send)
+    except NalError as error:
+        send(error=str(error), is_user_error=error.exit_code == 2)
+    except BrokenPipeError:  # the process that compares was killed
+        sys.exit(1)
+    except Exception as error:  # noqa: BLE001 - the other process shows it in one line
+        send(error=describe_crash(error).partition("\n")[0], is_user_error=False)
 
 
 def _train_runs(request: dict[str, Any], send: Callable[..., None]) -> None:

@@ -305,7 +305,9 @@ def check_conditions(spaces: Mapping[str, AnySpace]) -> None:
 
 
 def format_value(value: Scalar) -> str:
-    """Return the text of a value in messages, such as "0.9" or "hard"."""
+    """Return the text of a value in messages, such as "0.9", "hard" or "true", as in YAML."""
+    if isinstance(value, bool):
+        return str(value).lower()
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 

@@ -179,7 +179,8 @@ class Record:
         except RecordError as error:
             try:
                 result = RunResult.from_dict(json.loads(self._result_path.read_text()))
-            except (OSError, RecordError, TypeError, ValueError):
+                result.check_values()
+            except Exception:  # noqa: BLE001 - a damaged file may raise any exception
                 raise error from None
             if result.digest != self.digest:
                 raise

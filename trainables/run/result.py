@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 HISTORY_SEPARATOR = ", then "
 """Separator of the successive values of a provenance entry, such as the device, of a run that was
 continued under changed conditions."""
+MAX_EXACT_INTEGER = 2**53
+"""Largest integer up to which a `float` holds every integer exactly."""
 BIT_RELEVANT_KEYS = ("device", "torch")
 """Keys of the provenance entries that, besides the spec, may affect the bits of a result."""
 
@@ -150,6 +153,21 @@ class RunResult:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "digest", self.spec.digest)
+
+    def check_values(self) -> None:
+        """Check the kinds of values in a result whose checksum does not vouch for them.
+
+        Raises:
+            RecordError: if a value has another kind than those that `to_dict` returns.
+        """
+        rows_are_valid = all(
+            isinstance(row, dict) and all(map(_is_number, row.values())) for row in self.trace
+        )
+        seconds_are_valid = all(_is_number(each) and 0 <= each < math.inf for each in self.seconds)
+        texts = [*self.provenance.values(), self.reason, self.labels.sha256]
+        texts_are_valid = all(isinstance(text, str) for text in texts)
+        if not (rows_are_valid and seconds_are_valid and texts_are_valid):
+            raise RecordError("not a run result of this version of the project: impossible values")
 
     @property
     def is_final(self) -> bool:
@@ -297,6 +315,11 @@ class RunResult:
                 f"result {json_object['digest'][:12]} contains the spec of another run"
             )
         return result
+
+
+def _is_number(value: object) -> bool:
+    """Return whether a value is a number that a `float` can hold."""
+    return isinstance(value, float) or (isinstance(value, int) and abs(value) <= MAX_EXACT_INTEGER)
 
 
 def mean_over_epochs(

@@ -6,12 +6,13 @@ This module is cheap to import, since it imports torch only when the first run i
 from __future__ import annotations
 
 import math
+import os
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TextIO
 
 from trainables.errors import NalError
 from trainables.extensions import load_file, location_in_extension
@@ -184,6 +185,16 @@ class Attempt:
     def close(self) -> None:
         """Release the run, so that other processes can open it."""
         self._stack.close()
+
+
+def take_stdout() -> TextIO:
+    """Return standard output, and let all that is printed later go to standard error.
+
+    Libraries and extensions may print, also by C code and in processes that they start.
+    """
+    output = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    return output
 
 
 def describe_crash(exception: Exception | None) -> str:

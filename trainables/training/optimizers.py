@@ -1,8 +1,9 @@
 """Optimisers of PyTorch, without the machinery of `torch.compile`.
 
 PyTorch wraps methods of its optimisers so that `torch.compile` leaves them out. These wrappers
-import the compiler at their first call, which takes seconds and 150 MB in every process that
-trains. Optimisers are never compiled here, so that the wrapped methods are called directly.
+import the compiler at their first call, which takes seconds and 150 MB. Optimisers are never
+compiled here, so that the wrapped methods are called directly. A process that imports torchvision
+has the compiler all the same: `torchvision.ops` imports it.
 """
 
 from __future__ import annotations

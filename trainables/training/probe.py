@@ -12,7 +12,6 @@ import io
 import json
 import sys
 import time
-from contextlib import redirect_stdout
 from dataclasses import asdict, replace
 from statistics import median
 from typing import TYPE_CHECKING, Any
@@ -27,7 +26,7 @@ from trainables.run.spec import RunSpec
 from trainables.run_data.loaders import ArrayLoader
 from trainables.training.cost import Cost
 from trainables.training.devices import device_name, pick_device
-from trainables.training.job import describe_crash
+from trainables.training.job import describe_crash, take_stdout
 from trainables.training.trainer import Trainer
 
 if TYPE_CHECKING:
@@ -86,8 +85,8 @@ def measure_cost(
         trainer.step(image_batch, positions, 1)[0].item()  # reading the loss waits for the device
         return time.perf_counter() - start
 
-    total_seconds = measure_step()  # the first step allocates memory and is not counted
     start_seconds = max(0.0, time.time() - started_at)
+    total_seconds = measure_step()  # the first step allocates memory and is not counted
     step_seconds: list[float] = []
     while not step_seconds or (
         total_seconds < MAX_MEASUREMENT_SECONDS
@@ -127,23 +126,22 @@ def main() -> None:
     "started_at" (time at which the process was started, in seconds since the epoch of Unix).
     """
     request = json.load(sys.stdin)
+    output = take_stdout()
     try:
         cost = _measure_request(request)
     except Exception as error:  # noqa: BLE001 - the caller shows it in one line
         sys.exit(describe_crash(error).partition("\n")[0] or str(error))
-    sys.stdout.write(json.dumps(asdict(cost)))
+    output.write(json.dumps(asdict(cost)))
+    output.close()
 
 
 def _measure_request(request: dict[str, Any]) -> Cost:
     """Execute the extension files of a request, and return the measured cost of its run."""
-    with redirect_stdout(sys.stderr):  # libraries and extensions may print
-        for path, content in request["code"].items():
-            load_file(CodeFile(path, base64.b64decode(content)))
-        spec = RunSpec.from_dict(request["spec"])
-        channels, height, width = request["image"]
-        return measure_cost(
-            spec, (channels, height, width), request["classes"], request["started_at"]
-        )
+    for path, content in request["code"].items():
+        load_file(CodeFile(path, base64.b64decode(content)))
+    spec = RunSpec.from_dict(request["spec"])
+    channels, height, width = request["image"]
+    return measure_cost(spec, (channels, height, width), request["classes"], request["started_at"])
 
 
 if __name__ == "__main__":

@@ -245,6 +245,7 @@ class TrainingRun:
                 labels=self._label_statistics,
                 parameters=trainer.parameter_count if trainer else 0,
                 provenance=self._provenance,
+                split=trainer.data.split_sha256 if trainer else "",
                 class_names=self._class_names,
                 reason=f"in epoch {last_epoch + 1} ({message}); last good epoch {last_epoch}",
                 attempts=self._attempt_count,

@@ -191,11 +191,11 @@ def test_phase_sizes_equal_the_runs_of_a_sweep(flags: dict[str, Any], tmp_path: 
     ("sets", "count", "formula"),
     [
         (("reference=null",), 4, "2 candidates × 2 seeds"),
-        (("select.candidates=1",), 4, "(1 candidate + 1 with the paper's values) × 2 seeds"),
+        (("select.candidates=1",), 4, "(1 candidate + 1 with reference values) × 2 seeds"),
         (
             ("tune=[ce, nal]", "search.space.ce={learning_rate: {low: 0.01, high: 0.1}}"),
             10,
-            "2 searches × (2 candidates + 1 with the paper's values where known) × 2 seeds",
+            "2 searches × (2 candidates + 1 with reference values where known) × 2 seeds",
         ),
     ],
 )
@@ -210,11 +210,10 @@ def test_arithmetic_of_phase_sizes() -> None:
     search, select, confirm = phase_sizes(small_plan(scenarios=TWO_SCENARIOS))
     assert (search.max_run_count, search.run_count_formula) == (4, "4 trials × 1 seed")
     assert select.max_run_count == 6
-    assert select.run_count_formula == "(2 candidates + 1 with the paper's values) × 2 seeds"
+    assert select.run_count_formula == "(2 candidates + 1 with reference values) × 2 seeds"
     assert confirm.max_run_count == 12
     assert (
-        confirm.run_count_formula
-        == "2 scenarios × (2 methods + 1 with the paper's values) × 2 seeds"
+        confirm.run_count_formula == "2 scenarios × (2 methods + 1 with reference values) × 2 seeds"
     )
     assert [(group.train_count, group.evaluated_count) for group in search.groups] == [(70, 30)]
     assert {(group.train_count, group.evaluated_count) for group in confirm.groups} == {

@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -99,14 +100,22 @@ def test_labels_that_are_others_now_are_refused(tmp_path: Path, home: Path) -> N
     assert [path.name for path in tmp_path.iterdir()] == ["home"]
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)),
+        shutil.Error([("a.py", "b.py", "[Errno 28] No space left on device: 'b.py'")]),
+    ],
+    ids=["file", "folder"],
+)
 def test_a_bundle_is_never_incomplete(
-    tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch, error: OSError
 ) -> None:
     digest = record(create_home(home), runnable())
     runs = read_with_needs(home, [digest])
 
     def full(*_: object) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        raise error
 
     monkeypatch.setattr(bundle, "copy_code", full)
     with pytest.raises(HomeError, match="No space left on device"):

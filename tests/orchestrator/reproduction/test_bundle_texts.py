@@ -1,13 +1,19 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from factories import make_result, make_spec
 
 from orchestrator.reproduction.bundle_texts import environment_text, readme_text, script_text
 from trainables.reproduction.recorded import RecordedRun
 from trainables.run.parameters import FrozenMap
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 VERSIONS = {
     "torch": "2.6.0",
@@ -56,6 +62,29 @@ def test_the_script_names_the_runs_but_not_those_that_they_need() -> None:
     runs = [recorded_run(9, is_need=True), recorded_run(0), recorded_run(1)]
     *_, last = script_text(runs).splitlines()
     assert last.split() == [runs[1].digest, runs[2].digest]
+
+
+def run_script(folder: Path, python: str) -> tuple[int, str]:
+    """Run the script of a bundle in a folder; return its exit code and what it prints of errors."""
+    folder.mkdir()
+    script = folder / "reproduce.sh"
+    script.write_text(script_text([recorded_run()]))
+    environment = {"PATH": os.defpath, "PYTHON": python}
+    done = subprocess.run(
+        ["/bin/sh", script], env=environment, capture_output=True, text=True, check=False
+    )
+    return done.returncode, done.stderr
+
+
+def test_the_script_refuses_what_it_cannot_use_in_one_line(tmp_path: Path) -> None:
+    assert run_script(tmp_path / "a:b", sys.executable) == (
+        2,
+        f"error: {tmp_path}/a:b: Python cannot search a folder with a colon: move the bundle\n",
+    )
+    assert run_script(tmp_path / "c", "/none/python") == (
+        2,
+        "error: /none/python is not Python 3.11 or later: set PYTHON to one that is\n",
+    )
 
 
 def readme(*runs: RecordedRun, **changes: Any) -> str:

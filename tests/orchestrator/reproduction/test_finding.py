@@ -79,6 +79,10 @@ def test_cells_that_are_not_there_are_named(locations: Locations) -> None:
     )
 
 
+def test_an_empty_name_is_no_run(locations: Locations) -> None:
+    assert message("", locations).startswith("RUN is empty: write the beginning of a digest")
+
+
 def test_runs_are_found_by_their_ids_in_mlflow(locations: Locations, tmp_path: Path) -> None:
     uri = fresh_store(tmp_path)
     tracker = Tracker(uri, tmp_path / "artifacts", "digits")

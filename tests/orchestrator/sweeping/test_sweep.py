@@ -140,6 +140,17 @@ def test_a_lost_database_of_searches_trains_nothing_that_is_recorded(tmp_path: P
     assert set(attempts(tmp_path).values()) == {1}
 
 
+def test_runs_that_end_after_an_interruption_are_processed(tmp_path: Path) -> None:
+    first = Driver(small_plan(methods=("ce",)), tmp_path).sweep
+    tasks = [task for task in (first.next(), first.next()) if task is not None]
+    record_run(tmp_path, tasks[1].spec)
+    first.end_recorded()
+    assert first.ended_run_counts[Phase.CONFIRM] == 1
+    assert first.next() is None
+    first.end(tasks[0], record_run(tmp_path, tasks[0].spec))
+    assert first.done
+
+
 def interrupt(home: Path, ended: int, *, recorded: bool, concurrency: int) -> None:
     """Carry out some runs of a sweep, then stop while others are running.
 

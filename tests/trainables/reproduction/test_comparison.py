@@ -97,6 +97,25 @@ def test_a_metric_that_is_missing_differs() -> None:
     assert comparison.differences[0].repeated == "none"
 
 
+def test_epochs_beyond_the_end_differ() -> None:
+    result = make_result()
+    longer = replace(result, trace=[*result.trace, {**result.trace[-1], "epoch": 7.0}])
+    comparison = compared(recorded_run(longer), result)
+    assert (comparison.verdict, comparison.first_epoch) == (Verdict.DIFFERS, 7)
+    assert str(comparison.differences[0]) == "epochs 7 recorded, 6 now"
+
+
+@pytest.mark.parametrize("epoch", [math.nan, 9.0, None])
+def test_an_epoch_with_another_number_differs(epoch: float | None) -> None:
+    result = make_result()
+    trace = [dict(row) for row in result.trace]
+    del trace[5]["epoch"]
+    trace[5] |= {} if epoch is None else {"epoch": epoch}
+    recorded = recorded_run(replace(result, trace=trace), is_altered=True)
+    comparison = compared(recorded, result)
+    assert (comparison.verdict, comparison.first_epoch) == (Verdict.DIFFERS, 6)
+
+
 def test_only_the_epochs_that_are_asked_for_are_compared() -> None:
     result = make_result(weights=WEIGHTS)
     stopped = replace(with_trace(result, 4, "train/loss", 9.0), status=Status.STOPPED, weights="")
@@ -123,7 +142,7 @@ def test_a_needed_run_is_compared_to_its_end() -> None:
     ],
 )
 def test_more_than_the_trace_is_compared(changes: dict[str, Any], name: str) -> None:
-    recorded = recorded_run()
+    recorded = recorded_run(make_result(weights=WEIGHTS, split=text_hash("split")))
     comparison = compared(recorded, replace(recorded.result, **changes))
     assert comparison.verdict is Verdict.DIFFERS
     assert comparison.differences[0].name == name
@@ -157,6 +176,21 @@ def test_other_outcomes_of_needed_runs_differ() -> None:
     )
 
 
+def test_an_altered_record_is_never_identical() -> None:
+    recorded = recorded_run(is_altered=True)
+    whole = compared(recorded, recorded.result)
+    stopped = replace(
+        recorded.result, status=Status.STOPPED, trace=recorded.result.trace[:2], weights=""
+    )
+    part = compared(recorded, stopped, epochs=2)
+    assert (whole.verdict, part.verdict) == (Verdict.ALTERED, Verdict.ALTERED)
+    assert list(part.lines()) == [
+        f"nal on symmetric-0.4, seed 0 ({recorded.digest[:12]}): altered, but not in what was "
+        "compared (2 epochs, noisy labels)",
+        "  the record was altered after it was written: its checksum does not match its content",
+    ]
+
+
 # --- runs that did not finish
 
 
@@ -177,6 +211,12 @@ def test_a_stopped_run_is_compared_as_far_as_it_came() -> None:
     recorded = recorded_run(result)
     assert recorded.compared_epochs(None) == 2
     assert compared(recorded, result).verdict is Verdict.IDENTICAL
+
+
+def test_samples_that_are_not_recorded_are_not_compared() -> None:
+    result = replace(make_result(), status=Status.OUT_OF_MEMORY, trace=make_result().trace[:2])
+    repeated = replace(result, split=text_hash("split"))
+    assert compared(recorded_run(result), repeated).verdict is Verdict.IDENTICAL
 
 
 # --- tolerance
@@ -245,8 +285,8 @@ def test_the_first_epochs_are_within_tolerance_by_their_last_ones() -> None:
 
 
 def test_the_worst_verdict_counts() -> None:
-    assert [verdict.exit_code for verdict in Verdict] == [0, 3, 4]
-    assert overall_verdict(Verdict) is Verdict.DIFFERS
+    assert [verdict.exit_code for verdict in Verdict] == [0, 3, 4, 5]
+    assert overall_verdict(Verdict) is Verdict.ALTERED
     assert overall_verdict([Verdict.IDENTICAL, Verdict.WITHIN_TOLERANCE]) is (
         Verdict.WITHIN_TOLERANCE
     )

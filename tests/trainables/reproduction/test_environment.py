@@ -54,8 +54,11 @@ def test_uncommitted_changes_may_differ_even_if_both_have_some() -> None:
         ]
 
 
-def test_code_outside_a_checkout_is_not_known_to_differ() -> None:
-    assert environment_differences(HERE, {**HERE, "commit": NO_COMMIT, "dirty": "unknown"}) == []
+def test_code_outside_a_checkout_may_differ() -> None:
+    outside = {**HERE, "commit": NO_COMMIT, "dirty": "unknown"}
+    (difference,) = environment_differences(HERE, outside)
+    assert str(difference) == "commit: 0123 recorded, not a checkout now"
+    assert environment_differences(outside, outside) == []
 
 
 def test_the_packages_are_those_of_the_record(tmp_path: Path) -> None:

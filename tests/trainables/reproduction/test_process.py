@@ -55,6 +55,25 @@ def test_a_process_that_dies_is_one_line(tmp_path: Path) -> None:
     assert str(caught.value) == ("the process that trains has ended with exit code 7: last line")
 
 
+def test_printed_lines_are_no_messages(tmp_path: Path) -> None:
+    class Environments(Silence):
+        def __init__(self) -> None:
+            self.received: list[object] = []
+
+        def on_environment(self, environment: object) -> None:
+            self.received.append(environment)
+
+    code = (
+        "import os; from trainables.reproduction import retraining;"
+        "retraining._train_runs = lambda _request, send: ("
+        "os.system('echo started'), print('printed'), send(environment={'device': 'cpu'}));"
+        "retraining.main()"
+    )
+    listener = Environments()
+    carry_out(code, tmp_path, listener)
+    assert listener.received == [{"device": "cpu"}]
+
+
 def test_an_interrupt_ends_the_process(tmp_path: Path) -> None:
     class Interrupting(Silence):
         def on_environment(self, environment: object) -> None:

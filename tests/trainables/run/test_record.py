@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from factories import make_result, make_spec
@@ -56,7 +58,20 @@ def test_an_altered_result_is_read_only_where_it_is_asked_for(record: Record) ->
     assert (altered.parameters, is_altered) == (7, True)
     with pytest.raises(RecordError, match="its content does not match its checksum"):
         record.read_result()
-    for text in ("{", "[]", json.dumps({**content, "spec": {}})):
+    first, *others = content["trace"]
+    damaged: list[dict[str, Any]] = [
+        {"spec": {}},
+        {"spec": {**content["spec"], "code": 7}},
+        {"seconds": ["a"]},
+        {"seconds": [math.nan]},
+        {"parameters": math.inf},
+        {"provenance": {"device": 7}},
+        {"reason": 7},
+        {"labels": {**content["labels"], "sha256": 7}},
+        *({"trace": [{**first, "train/loss": value}, *others]} for value in ("abc", None, 10**400)),
+        *({"trace": [row, *others]} for row in (None, [0.5])),
+    ]
+    for text in ("{", "[]", *(json.dumps({**content, **each}) for each in damaged)):
         path.write_text(text)
         with pytest.raises(RecordError, match="cannot be read"):
             record.read_altered_result()

@@ -186,6 +186,7 @@ def test_a_run_out_of_memory_is_tried_again(
     monkeypatch.setattr(Hungry, "shortage", None)
     again = complete_run(spec, tmp_path, digits, "study")
     assert (again.status, again.attempts) == (Status.FINISHED, 2)
+    assert result.split == again.split
 
 
 def test_a_loss_out_of_bounds_is_a_divergence(
