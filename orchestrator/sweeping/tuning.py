@@ -18,6 +18,7 @@ from orchestrator.sweeping.trials import Trial, TrialState
 from search_spaces.rungs import stopping_identity
 from search_spaces.schema import Phase
 from trainables.errors import NalError
+from trainables.run.result import Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -365,7 +366,7 @@ class Tuning:
         trial, runs = opened.trial, opened.runs
         if runs.failure_reasons:
             return replace(trial, state=TrialState.FAILED)
-        if stop is not None:
+        if stop is not None and not self._diverged_before(stop, runs):
             return replace(
                 trial,
                 state=TrialState.STOPPED,
@@ -374,6 +375,17 @@ class Tuning:
             )
         objective = fmean(map(self.objective.compute, runs.results.values()))
         return replace(trial, state=TrialState.COMPLETE, objective=objective, steps=steps)
+
+    def _diverged_before(self, step: int, runs: SeedGroup) -> bool:
+        """Return whether the only run of a trial has diverged before an epoch.
+
+        Such a trial is complete: its values are bad whatever other trials reach.
+        """
+        if self._stopping.compares_seeds:
+            return False
+        (result,) = runs.results.values()
+        is_reached = step in self.objective.steps(result.trace, result.spec.recipe, [step])
+        return result.status is Status.DIVERGED and not is_reached
 
     def _start_select_phase(self) -> None:
         study = self._sweep_plan.study
