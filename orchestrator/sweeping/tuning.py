@@ -110,6 +110,7 @@ class Tuning:
         self._budget = budget
         self._position = sweep_plan.searches.index(plan)
         self._recorded_result: Callable[[RunSpec], RunResult | None] = lambda _spec: None
+        self._on_budget_end: Callable[[], None] = lambda: None
         phase_ends = budget.phase_ends((plan.method, plan.scenario))
         self.budget_trials, self.budget_seeds = phase_ends.trials, phase_ends.seeds
         self.plan = plan
@@ -134,7 +135,9 @@ class Tuning:
         )
 
     def resume(
-        self, recorded_result: Callable[[RunSpec], RunResult | None]
+        self,
+        recorded_result: Callable[[RunSpec], RunResult | None],
+        on_budget_end: Callable[[], None],
     ) -> Iterator[tuple[Task, RunResult]]:
         """Continue the search of an interrupted sweep, and yield the runs of its ended trials.
 
@@ -144,11 +147,13 @@ class Tuning:
         Args:
             recorded_result: function from the spec of a run to the recorded result, or to None if
                 the run has none.
+            on_budget_end: callback that is called when the budget has ended the search or select.
 
         Yields:
             Task and result of each run.
         """
         self._recorded_result = recorded_result
+        self._on_budget_end = on_budget_end
         for trial in self.search.measured_trials:
             opened = self._open(trial)
             results = [recorded_result(spec) for spec in opened.runs.specs]
@@ -268,6 +273,7 @@ class Tuning:
         if self._budget.allows_trial(self._position, number):
             return True
         self.budget_trials = number
+        self._on_budget_end()
         return False
 
     def _has_time_for_seed(self, seed_count: int) -> bool:
@@ -287,6 +293,7 @@ class Tuning:
         self.budget_seeds = seed_count
         for _, seed_group in self.candidates:
             seed_group.keep_first(seed_count)
+        self._on_budget_end()
         return False
 
     @property
