@@ -395,7 +395,8 @@ class Sweep:
         """
         self._crash_detector.add(reason, Record(self._home, task.spec.digest).log_path)
         if result is not None and not task.is_need:
-            self.budget.add_run(task.phase, sum(result.seconds))
+            trained_fraction = len(result.trace) / task.spec.recipe.epochs
+            self.budget.add_run(task.phase, sum(result.seconds), trained_fraction)
         self._end(task, result, reason.partition("\n")[0])
 
     def _end(self, task: Task, result: RunResult | None, reason: str = "") -> None:
