@@ -286,6 +286,19 @@ def test_recorded_ends_hold_up_to_the_budget_that_made_them(tmp_path: Path) -> N
     ) in notes
 
 
+@pytest.mark.parametrize("trials", [2, 3])
+def test_a_search_with_fewer_trials_than_its_budget_allowed_is_not_limited(
+    tmp_path: Path, trials: int
+) -> None:
+    ends = {SEARCH: PhaseEnds(trials=3)}
+    plan = small_plan(trials=trials, sets=("budget.hours=2",))
+    sweep = Sweep(plan, tmp_path, searches_of(tmp_path), budget=Budget(ends))
+    record = plan_record(sweep, small_study(trials=trials))
+    assert recorded_phase_ends(record, 2.0) == ends
+    assert not record.is_limited_by_budget
+    assert not any("time budget" in note for note in search_notes(record, [], []))
+
+
 @pytest.mark.parametrize(("seconds", "is_spent"), [(75.0, True), (1000.0, False)])
 def test_a_plan_says_that_the_budget_was_spent(
     tmp_path: Path, seconds: float, *, is_spent: bool
