@@ -154,6 +154,14 @@ class TuningRecord:
     stopped: list[StoppedTrialRecord] = field(default_factory=list)
 
     @property
+    def lacks_trials(self) -> bool:
+        """Whether the time budget has ended the search before its last trial.
+
+        The number of trials may have been lowered since.
+        """
+        return self.budget_trials is not None and self.budget_trials < self.trials
+
+    @property
     def stopped_by_position(self) -> dict[int, StoppedTrialRecord]:
         """Trials that were stopped early, by their position in `runs_by_trial`."""
         return {trial.position: trial for trial in self.stopped}
@@ -399,8 +407,7 @@ class PlanRecord:
     def is_limited_by_budget(self) -> bool:
         """Whether the time budget has left out trials, seeds or runs."""
         return self.is_budget_spent or any(
-            search.budget_trials is not None or search.budget_seeds is not None
-            for search in self.searches
+            search.lacks_trials or search.budget_seeds is not None for search in self.searches
         )
 
     def epochs_of(self, cell: CellRecord) -> int:

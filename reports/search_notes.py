@@ -109,7 +109,7 @@ def _budget_notes(plan: PlanRecord) -> Iterator[str]:
     """Yield a note for each search that the time budget has ended early."""
     for search in plan.searches:
         endings = []
-        if search.budget_trials is not None:
+        if search.lacks_trials:
             endings.append(f"the search after {search.budget_trials} of {search.trials} trials")
         if search.budget_seeds is not None:
             endings.append(

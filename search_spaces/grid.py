@@ -31,13 +31,13 @@ def grid_points(study: Study, method: str) -> list[dict[str, Scalar]]:
     """
     spaces, axes = study.space_of(method), study.search.grid[method]
     reference = dict(reference_of(study, method) or {})
-    points: list[dict[str, Scalar]] = []
+    points: dict[frozenset[tuple[str, Scalar]], dict[str, Scalar]] = {}
     for values in product(*(_axis_values(axes[name], spaces[name]) for name in spaces)):
         point = dict(zip(spaces, values, strict=True))
         active_point = {name: point[name] for name in active_spaces(spaces, point)}
-        if active_point not in points and active_point != reference:
-            points.append(active_point)
-    return points
+        if active_point != reference:
+            points.setdefault(frozenset(active_point.items()), active_point)
+    return list(points.values())
 
 
 def _axis_values(axis: GridAxis, space: AnySpace) -> tuple[Scalar, ...]:
@@ -135,9 +135,10 @@ def _check_size(study: Study, method: str) -> None:
     sizes = [axis if isinstance(axis, int) else len(axis) for axis in axes]
     point_count = math.prod(sizes)
     text = f"the grid of {method} has {' × '.join(map(str, sizes))} points"
+    has_reference = reference_of(study, method) is not None
     if point_count <= MAX_POINT_COUNT:
         point_count = len(grid_points(study, method))
-        if reference_of(study, method) is not None:
+        if has_reference:
             point_count += 1
             text += f", {point_count} with reference values"
         if point_count == trial_count:
@@ -146,6 +147,7 @@ def _check_size(study: Study, method: str) -> None:
         f"set search.trials={point_count}, which tries every point once, or state another grid"
         if point_count <= MAX_POINT_COUNT
         else f"state a grid with at most {MAX_POINT_COUNT} points"
+        + (", the paper's values included" if has_reference else "")
     )
     raise FieldError(
         f"search.grid.{method}", f"{text}, but the search has {trial_count} trials: {advice}"

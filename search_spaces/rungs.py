@@ -11,13 +11,14 @@ from search_spaces.resolve import matched_recipe, protocol_on, resolve
 from search_spaces.schedulers import FACTOR, GRACE, THRESHOLD
 from trainables.errors import FieldError
 from trainables.methods import method_of
-from trainables.run.parameters import Space
+from trainables.run.parameters import ChoiceSpace
 from trainables.run.protocols import HeldOutCycleEnds
 from trainables.run.schedules import scale_epoch_count
 
 if TYPE_CHECKING:
     from search_spaces.schema import Study
     from search_spaces.yaml_lines import KeyPath
+    from trainables.run.parameters import AnySpace, Scalar
     from trainables.run.protocols import Protocol
     from trainables.run.recipe import Recipe
 
@@ -104,20 +105,27 @@ class Ladder:
         return ""
 
 
+def _bounds(space: AnySpace | None) -> tuple[Scalar, ...]:
+    """Return values of a space among which are its smallest and its largest; () without a space."""
+    if space is None:
+        return ()
+    return space.choices if isinstance(space, ChoiceSpace) else space.ends
+
+
 def ladder_on(study: Study, method: str, scenario: str) -> Ladder:
     """Return what decides which epochs can be rungs of the search of a method on a scenario."""
     resolved = resolve(study, method, scenario)
     space = study.space_of(method)
     onsets = {
-        parameter.name: int(
-            max(
+        parameter.name: max(
+            int(epoch)
+            for epoch in (
                 resolved.hyperparameters.number(parameter.name),
-                interval.high if isinstance(interval, Space) else 0,
+                *_bounds(space.get(parameter.name)),
             )
         )
         for parameter in method_of(method).parameters
         if parameter.must_be_reached or parameter.must_be_followed
-        for interval in [space.get(parameter.name)]
     }
     onset_name = max(onsets, key=onsets.__getitem__, default="")
     return Ladder(

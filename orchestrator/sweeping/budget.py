@@ -107,12 +107,14 @@ class Budget:
         """
         return True
 
-    def add_run(self, phase: Phase, seconds: float) -> None:
+    def add_run(self, phase: Phase, seconds: float, trained_fraction: float) -> None:
         """Learn how long a run took.
 
         Args:
             phase: phase of the sweep that the run belongs to.
-            seconds: time of all epochs of the run, in seconds.
+            seconds: time of all epochs that the run was trained for, in seconds.
+            trained_fraction: fraction of the run's epochs that it was trained for; less than 1 if
+                it was stopped or has diverged.
         """
 
 
@@ -352,7 +354,9 @@ class TimeBudget(Budget):
         """Time that the runs of this start took, divided by the expected time."""
         return self._taken_seconds / self._expected_seconds if self._expected_seconds else 1.0
 
-    def add_run(self, phase: Phase, seconds: float) -> None:
+    def add_run(self, phase: Phase, seconds: float, trained_fraction: float) -> None:
         """Learn how long a run took; see `Budget.add_run`."""
-        self._taken_seconds += seconds + self._forecast.overhead_seconds
-        self._expected_seconds += self._forecast.run_seconds[phase]
+        overhead_seconds = self._forecast.overhead_seconds
+        training_seconds = self._forecast.run_seconds[phase] - overhead_seconds
+        self._taken_seconds += seconds + overhead_seconds
+        self._expected_seconds += trained_fraction * training_seconds + overhead_seconds

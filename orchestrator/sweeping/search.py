@@ -174,7 +174,8 @@ class Search:
         """Start the next trial and return it; None if no trial can start before others have ended.
 
         A trial that an earlier process has left open, or that failed there, is started again in the
-        order of the numbers.
+        order of the numbers. It waits like a new one, since its result may depend on those of the
+        trials before.
 
         Args:
             may_propose: function from the number of a new trial to whether it may be proposed; if
@@ -183,17 +184,19 @@ class Search:
         while self._next_number < self.trial_count:
             number = self._next_number
             trial = self.trials.get(number)
+            if trial is not None and trial.state in (TrialState.COMPLETE, TrialState.STOPPED):
+                self._next_number += 1
+                continue
+            if number - self.rules.lag >= self._count_ended():
+                return None
             if trial is None:
-                if number - self.rules.lag >= self._count_ended():
-                    return None
                 if not may_propose(number):
                     self.trial_count = number
                     return None
                 trial = Trial(number, self._propose(number))
             self._next_number += 1
-            if trial.state in (TrialState.RUNNING, TrialState.FAILED):
-                self.trials[number] = self._start(trial)
-                return self.trials[number]
+            self.trials[number] = self._start(trial)
+            return self.trials[number]
         return None
 
     def _count_ended(self) -> int:

@@ -188,19 +188,25 @@ class Sweep:
         ]
         budget.follow(lambda: [tuning.ended_fractions() for tuning in self.tunings])
 
-    def resume(self, on_result: Callable[[Task, RunResult], None]) -> int:
-        """Process the runs that earlier sweeps have recorded, and set the callback for ended runs.
+    def resume(
+        self,
+        on_result: Callable[[Task, RunResult], None],
+        on_budget_end: Callable[[], None] = lambda: None,
+    ) -> int:
+        """Process the runs that earlier sweeps have recorded, and set callbacks.
 
         Args:
             on_result: callback that receives the task and the result of every run that has ended,
                 including recorded runs.
+            on_budget_end: callback that is called when the time budget has ended a search or a
+                select phase, before a later run is handed out.
 
         Returns:
             Number of recorded runs.
         """
         self._on_result = on_result
         for tuning in self.tunings:
-            for task, result in tuning.resume(self._recorded_result):
+            for task, result in tuning.resume(self._recorded_result, on_budget_end):
                 self._count_needed_runs(task)
                 self._count_task(task, result)
                 on_result(task, result)
@@ -389,7 +395,8 @@ class Sweep:
         """
         self._crash_detector.add(reason, Record(self._home, task.spec.digest).log_path)
         if result is not None and not task.is_need:
-            self.budget.add_run(task.phase, sum(result.seconds))
+            trained_fraction = len(result.trace) / task.spec.recipe.epochs
+            self.budget.add_run(task.phase, sum(result.seconds), trained_fraction)
         self._end(task, result, reason.partition("\n")[0])
 
     def end_recorded(self) -> None:

@@ -18,6 +18,7 @@ from orchestrator.sweeping.trials import Trial, TrialState
 from search_spaces.rungs import stopping_identity
 from search_spaces.schema import Phase
 from trainables.errors import NalError
+from trainables.run.result import Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -109,6 +110,7 @@ class Tuning:
         self._budget = budget
         self._position = sweep_plan.searches.index(plan)
         self._recorded_result: Callable[[RunSpec], RunResult | None] = lambda _spec: None
+        self._on_budget_end: Callable[[], None] = lambda: None
         phase_ends = budget.phase_ends((plan.method, plan.scenario))
         self.budget_trials, self.budget_seeds = phase_ends.trials, phase_ends.seeds
         self.plan = plan
@@ -133,7 +135,9 @@ class Tuning:
         )
 
     def resume(
-        self, recorded_result: Callable[[RunSpec], RunResult | None]
+        self,
+        recorded_result: Callable[[RunSpec], RunResult | None],
+        on_budget_end: Callable[[], None],
     ) -> Iterator[tuple[Task, RunResult]]:
         """Continue the search of an interrupted sweep, and yield the runs of its ended trials.
 
@@ -143,11 +147,13 @@ class Tuning:
         Args:
             recorded_result: function from the spec of a run to the recorded result, or to None if
                 the run has none.
+            on_budget_end: callback that is called when the budget has ended the search or select.
 
         Yields:
             Task and result of each run.
         """
         self._recorded_result = recorded_result
+        self._on_budget_end = on_budget_end
         for trial in self.search.measured_trials:
             opened = self._open(trial)
             results = [recorded_result(spec) for spec in opened.runs.specs]
@@ -267,6 +273,7 @@ class Tuning:
         if self._budget.allows_trial(self._position, number):
             return True
         self.budget_trials = number
+        self._on_budget_end()
         return False
 
     def _has_time_for_seed(self, seed_count: int) -> bool:
@@ -286,6 +293,7 @@ class Tuning:
         self.budget_seeds = seed_count
         for _, seed_group in self.candidates:
             seed_group.keep_first(seed_count)
+        self._on_budget_end()
         return False
 
     @property
@@ -365,7 +373,7 @@ class Tuning:
         trial, runs = opened.trial, opened.runs
         if runs.failure_reasons:
             return replace(trial, state=TrialState.FAILED)
-        if stop is not None:
+        if stop is not None and not self._diverged_before(stop, runs):
             return replace(
                 trial,
                 state=TrialState.STOPPED,
@@ -374,6 +382,17 @@ class Tuning:
             )
         objective = fmean(map(self.objective.compute, runs.results.values()))
         return replace(trial, state=TrialState.COMPLETE, objective=objective, steps=steps)
+
+    def _diverged_before(self, step: int, runs: SeedGroup) -> bool:
+        """Return whether the only run of a trial has diverged before an epoch.
+
+        Such a trial is complete: its values are bad whatever other trials reach.
+        """
+        if self._stopping.compares_seeds:
+            return False
+        (result,) = runs.results.values()
+        is_reached = step in self.objective.steps(result.trace, result.spec.recipe, [step])
+        return result.status is Status.DIVERGED and not is_reached
 
     def _start_select_phase(self) -> None:
         study = self._sweep_plan.study

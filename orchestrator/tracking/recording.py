@@ -94,7 +94,7 @@ class SweepRecorder:
         Returns:
             The number of recorded runs.
         """
-        recorded_count = self._sweep.resume(self._on_run_end)
+        recorded_count = self._sweep.resume(self._on_run_end, self._on_budget_end)
         self._is_resumed = True
         self.save_plan()
         return recorded_count
@@ -116,6 +116,11 @@ class SweepRecorder:
             self._archive.write_plan(self._plan_record())
         else:
             self.save_plan()
+
+    def _on_budget_end(self) -> None:
+        """Save where the time budget has ended a phase, which holds for later starts."""
+        if self._is_resumed:
+            self._archive.write_plan(self._plan_record())
 
     def save_plan(self) -> PlanRecord:
         """Write the current plan of the sweep to the archive and to MLflow, and return the plan."""

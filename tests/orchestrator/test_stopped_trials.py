@@ -291,6 +291,20 @@ def test_a_diverged_trial_is_complete_and_counts_as_guessing_at_every_rung(tmp_p
     assert all(trial.steps[4] == 0.1 for trial in trials)
 
 
+def test_a_diverged_trial_is_complete_where_others_are_better(tmp_path: Path) -> None:
+    misbehave(tmp_path, diverge_above=2.0)
+    sweep = carry_out(tmp_path, *ASHA)
+    trials, _ = outcome(sweep)
+    diverged = [trial for trial in trials if trial.values["lambda"] > 2.0]
+    assert any(trial.number >= 3 for trial in diverged)  # the first three have no rivals
+    assert {(trial.state, trial.objective) for trial in diverged} == {(TrialState.COMPLETE, 0.1)}
+    assert all(trial.steps == {2: 0.1, 4: 0.1} for trial in diverged)
+    assert {trial.objective for trial in trials if trial not in diverged} != {0.1}
+    assert outcome(open_sweep(tmp_path, *ASHA)) == outcome(sweep)
+    (tmp_path / "optuna.db").unlink()
+    assert outcome(carry_out(tmp_path, *ASHA)) == outcome(sweep)
+
+
 def test_seeds_are_trained_in_turn(tmp_path: Path) -> None:
     sweep = open_sweep(tmp_path, *WILCOXON)
     first = [sweep.next() for _ in range(3)]

@@ -190,11 +190,12 @@ def test_every_search_of_a_study_has_a_grace_period_of_its_own() -> None:
     assert min(graces.values()) > 60
 
 
-def test_a_searched_first_target_epoch_counts_with_its_largest_value() -> None:
+@pytest.mark.parametrize("space", ["{low: 5, high: 25}", "{choices: [10, 25, 5]}"])
+def test_a_searched_first_target_epoch_counts_with_its_largest_value(space: str) -> None:
     sets = (
         "hyperparameters.nal.first_target_epoch=null",
         "reference.nal.first_target_epoch=10",
-        "search.space.nal.first_target_epoch={low: 5, high: 25}",
+        f"search.space.nal.first_target_epoch={space}",
     )
     assert rungs("digits", ASHA, *sets) == (35,)
     assert "first_target_epoch of nal on symmetric-0.4 is 25" in fault(

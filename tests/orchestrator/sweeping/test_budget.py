@@ -168,6 +168,25 @@ def test_slow_runs_end_the_search_earlier(tmp_path: Path) -> None:
     assert slow.sweep.done
 
 
+@pytest.mark.parametrize("seconds", [70.0, 80.0, 90.0, 100.0])
+def test_trials_that_end_before_their_last_epoch_do_not_shorten_the_forecast(
+    seconds: float, tmp_path: Path
+) -> None:
+    seeds = "select.seeds=[2000, 2001, 2002, 2003, 2004, 2005]"
+    start = BudgetedSweep(tmp_path, small_plan(trials=30, sets=(seeds,)), seconds)
+    epoch_seconds = (RUN_SECONDS - RUN_OVERHEAD_SECONDS) / 6
+    while start.sweep.phase is Phase.SEARCH:
+        task = start.sweep.next()
+        assert task is not None
+        start.clock.now += RUN_OVERHEAD_SECONDS + epoch_seconds
+        result = record_run(tmp_path, task.spec, diverged_at=1, seconds=[epoch_seconds])
+        start.sweep.end(task, result)
+    start.run()
+    first_specs = [cell.seed_group.specs[0] for cell in start.sweep.cells]
+    assert first_specs
+    assert {spec.digest for spec in first_specs} <= set(attempts(tmp_path))
+
+
 def test_the_first_trial_and_seed_start_whatever_is_left() -> None:
     clock = FakeClock()
     forecast = SweepForecast.of(small_plan(), cost_of_runs())
@@ -265,6 +284,19 @@ def test_recorded_ends_hold_up_to_the_budget_that_made_them(tmp_path: Path) -> N
         "of its candidates after 1 new seed; on a faster or slower machine there would be more or "
         "fewer."
     ) in notes
+
+
+@pytest.mark.parametrize("trials", [2, 3])
+def test_a_search_with_fewer_trials_than_its_budget_allowed_is_not_limited(
+    tmp_path: Path, trials: int
+) -> None:
+    ends = {SEARCH: PhaseEnds(trials=3)}
+    plan = small_plan(trials=trials, sets=("budget.hours=2",))
+    sweep = Sweep(plan, tmp_path, searches_of(tmp_path), budget=Budget(ends))
+    record = plan_record(sweep, small_study(trials=trials))
+    assert recorded_phase_ends(record, 2.0) == ends
+    assert not record.is_limited_by_budget
+    assert not any("time budget" in note for note in search_notes(record, [], []))
 
 
 @pytest.mark.parametrize(("seconds", "is_spent"), [(75.0, True), (1000.0, False)])

@@ -259,6 +259,22 @@ def test_a_trial_that_is_tried_again_ends_before_later_ones_are_proposed(tmp_pat
     assert started(again).number == 3
 
 
+def test_a_trial_that_was_left_open_waits_for_a_trial_that_is_tried_again(tmp_path: Path) -> None:
+    search = open_search(tmp_path, trials=5, lag=2)
+    for number in range(3):
+        trial = started(search)
+        state = TrialState.FAILED if number == 1 else TrialState.COMPLETE
+        search.end(replace(trial, state=state, objective=None if number == 1 else 0.5))
+    left_open = started(search)
+    again = open_search(tmp_path, trials=5, lag=2)
+    failed = started(again)
+    assert (failed.number, left_open.number) == (1, 3)
+    assert again.next_trial() is None
+    complete(again, failed)
+    assert started(again) == left_open
+    assert all(trial.state is TrialState.COMPLETE for trial in again.trials_before(3))
+
+
 def test_a_stopped_trial_has_the_objective_of_its_last_step(tmp_path: Path) -> None:
     search = open_search(tmp_path, trials=2)
     trial = replace(

@@ -7,6 +7,7 @@ from fake_runs import record_run
 from plans import Driver, random_data, searches_of, small_study
 
 from orchestrator.planning.plan import Plan
+from orchestrator.sweeping.budget import NO_BUDGET, Budget
 from orchestrator.sweeping.sweep import Sweep
 from orchestrator.tracking.archive import SweepArchive
 from orchestrator.tracking.projection import crossed_cell
@@ -54,9 +55,11 @@ def loaded() -> LoadedStudy:
     return small_study()
 
 
-def recorded_sweep(home: Path, loaded: LoadedStudy) -> tuple[Sweep, SweepRecorder, FakeTracker]:
+def recorded_sweep(
+    home: Path, loaded: LoadedStudy, budget: Budget = NO_BUDGET
+) -> tuple[Sweep, SweepRecorder, FakeTracker]:
     plan = Plan("small", loaded.study, random_data())
-    sweep, tracker = Sweep(plan, home, searches_of(home)), FakeTracker()
+    sweep, tracker = Sweep(plan, home, searches_of(home), budget=budget), FakeTracker()
     archive = SweepArchive.of(home, plan.digest)
     recorder = SweepRecorder(sweep, loaded, archive, cast("BackgroundTracker", tracker))
     recorder.resume()
@@ -95,6 +98,33 @@ def test_the_plan_is_written_as_phases_begin(tmp_path: Path, loaded: LoadedStudy
     assert chosen[-2] == chosen[-1] == sweep.tunings[0].chosen_values
     plan, _ = SweepArchive.of(tmp_path, sweep.plan.digest).read_plan_and_study()
     assert plan == tracker.plans[-1]
+
+
+class CountBudget(Budget):
+    """Budget with the time for three trials, and for one seed of select."""
+
+    def allows_trial(self, position: int, trial_count: int) -> bool:  # noqa: ARG002
+        return trial_count < 3
+
+    def allows_seed(self, position: int, seed_count: int) -> bool:  # noqa: ARG002
+        return seed_count < 1
+
+
+def test_the_plan_says_where_the_budget_ends_a_phase_before_a_later_run_starts(
+    tmp_path: Path, loaded: LoadedStudy
+) -> None:
+    sweep, _, _ = recorded_sweep(tmp_path, loaded, CountBudget())
+    archive = SweepArchive.of(tmp_path, sweep.plan.digest)
+    expected = {Phase.SEARCH: (None, None), Phase.SELECT: (3, None), Phase.CONFIRM: (3, 1)}
+    phases = []
+    while (task := sweep.next()) is not None:
+        plan = archive.read_plan()
+        assert plan is not None
+        (search,) = plan.searches
+        assert (search.budget_trials, search.budget_seeds) == expected[task.phase]
+        phases.append(task.phase)
+        sweep.end(task, record_run(tmp_path, task.spec))
+    assert set(phases) == set(Phase)
 
 
 def test_a_resumed_sweep_records_its_runs_again(tmp_path: Path, loaded: LoadedStudy) -> None:
