@@ -54,8 +54,8 @@ def test_rows_of_a_method_with_different_values_are_named() -> None:
     tuned = replace(GCE, origin="tuned", settings={"q": 0.7, "clamps": True})
     reference = replace(GCE, origin="reference", settings={"delta": 0.1}, values={"q": 0.5})
     notes = notes_of([tuned, reference])
-    assert "Fixed for GCE (tuned): q = 0.7, clamps = true" in notes
-    assert "Fixed for GCE (reference): delta = 0.1" in notes
+    assert "Fixed for GCE (tuned): q = 0.7 (eq. 6); clamps = true." in notes
+    assert "Fixed for GCE (reference): delta = 0.1." in notes
 
 
 def test_sizes_rule_of_noise_and_precision() -> None:
