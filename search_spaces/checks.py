@@ -515,9 +515,15 @@ def _check_reference(study: Study, method: str) -> None:
             when=name not in active,
         )
     missing_names = [name for name in active if name not in values]
+    for name in missing_names:
+        _refuse(
+            f"search.space.{method}.{name}",
+            f"{name} is searched, but reference.{method} lacks it: add reference.{method}.{name}",
+            when=name in study.search.space.get(method, {}),
+        )
     _refuse(
         f"reference.{method}",
-        f"lacks {', '.join(missing_names)}, which the study searches: add the missing values",
+        f"lacks {', '.join(missing_names)}, which the method searches: add the missing values",
         when=bool(missing_names),
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -117,8 +118,8 @@ def fit_plan(
         raise UserError(
             f"--fit {request.text}: even the smallest sweep (budget.shrink: {order or 'nothing'}) "
             f"takes about {format_duration(sweep.seconds)} on this machine: allow "
-            f"{format_duration(sweep.seconds / MAX_TIME_FRACTION)}, of which a fifth is for errors "
-            "of the forecast, or choose fewer scenarios, methods or candidates"
+            f"--fit {_sufficient_time(sweep.seconds / MAX_TIME_FRACTION)}, of which a fifth is for "
+            "errors of the forecast, or choose fewer scenarios, methods or candidates"
         )
     if sweep.flags == study_flags:
         console.print(
@@ -150,6 +151,15 @@ def fit_plan(
     )
     console.print(Text(f"    {command}\n"), soft_wrap=True)
     return FittedSweep(sweep.flags, smaller, command)
+
+
+def _sufficient_time(seconds: float) -> str:
+    """Return a value of `--fit` that is at least a number of seconds, such as "3min"."""
+    if seconds < 60:
+        return f"{math.ceil(seconds)}s"
+    if seconds < 3600:
+        return f"{math.ceil(seconds / 60)}min"
+    return f"{math.ceil(seconds / 360) / 10:g}h"
 
 
 def _value_of(size: Shrinkable, plan: Plan) -> int:

@@ -92,7 +92,7 @@ def _facts(status: SweepStatus) -> list[tuple[str, str]]:
         best = status.best
         facts.append(
             (
-                "best so far",
+                "best trial",
                 f"{100 * best.accuracy:.1f} % on held-out noisy labels at "
                 f"{format_values(best.values)} ({best.method} on {best.scenario}, run "
                 f"{best.digest[:12]})",

@@ -148,7 +148,8 @@ def test_a_space_that_is_too_short_for_a_length_is_refused(path: Path) -> None:
         ),
         (
             "reference.nal.target_interval=null",
-            "reference.nal: lacks target_interval, which the study searches: add the missing",
+            "search.space.nal.target_interval: target_interval is searched, but reference.nal "
+            "lacks it: add reference.nal.target_interval",
         ),
         (
             "reference.nal.target_interval=7",

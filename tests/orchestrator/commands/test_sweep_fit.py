@@ -8,6 +8,7 @@ import pytest
 from plans import STUDY, machine_cost
 from rich.console import Console
 
+from orchestrator.commands import sweep_fit
 from orchestrator.commands.sweep_fit import FitRequest, FittedSweep, fit_plan
 from orchestrator.flags import Locations, StudyFlags
 from orchestrator.planning.loading import load_plan
@@ -72,6 +73,15 @@ def test_a_time_that_is_too_short_is_refused(tmp_path: Path) -> None:
         "candidates"
     )
     assert "\n" not in text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(43.2, "44s"), (60.0, "1min"), (121.0, "3min"), (3600.0, "1h"), (3601.0, "1.1h")],
+)
+def test_a_sufficient_time_can_be_typed(seconds: float, text: str) -> None:
+    assert sweep_fit._sufficient_time(seconds) == text
+    assert FitRequest.parse(text).seconds >= seconds
 
 
 def test_a_text_that_is_no_time_is_refused() -> None:
