@@ -295,7 +295,7 @@ def test_a_diverged_trial_is_complete_where_others_are_better(tmp_path: Path) ->
     misbehave(tmp_path, diverge_above=2.0)
     sweep = carry_out(tmp_path, *ASHA)
     trials, _ = outcome(sweep)
-    diverged = [trial for trial in trials if trial.values["lambda"] > 2.0]
+    diverged = [trial for trial in trials if float(trial.values["lambda"]) > 2.0]
     assert any(trial.number >= 3 for trial in diverged)  # the first three have no rivals
     assert {(trial.state, trial.objective) for trial in diverged} == {(TrialState.COMPLETE, 0.1)}
     assert all(trial.steps == {2: 0.1, 4: 0.1} for trial in diverged)
