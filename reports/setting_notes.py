@@ -93,14 +93,21 @@ def _row_values_notes(cells: Sequence[CellSummary]) -> Iterator[str]:
 
 def _fixed_values_notes(cells: Sequence[CellSummary]) -> Iterator[str]:
     """Yield the values that the study fixes for each method, with their sources."""
-    scenarios_by_text: dict[tuple[str, str], dict[str, None]] = {}
+    cells_by_text: dict[tuple[str, str], list[CellRecord]] = {}
+    texts_by_column: dict[tuple[str, str], set[str]] = {}
     all_scenarios = dict.fromkeys(summary.cell.scenario_title for summary in cells)
     for summary in cells:
-        if text := _describe_settings(summary.cell):
-            key = (summary.cell.method_title, text)
-            scenarios_by_text.setdefault(key, {})[summary.cell.scenario_title] = None
-    for (method, text), scenarios in scenarios_by_text.items():
+        cell = summary.cell
+        if text := _describe_settings(cell):
+            cells_by_text.setdefault((cell.method_title, text), []).append(cell)
+            column = (cell.method_title, cell.scenario_title)
+            texts_by_column.setdefault(column, set()).add(text)
+    for (method, text), alike in cells_by_text.items():
+        scenarios = dict.fromkeys(cell.scenario_title for cell in alike)
         where = "" if len(scenarios) == len(all_scenarios) else f" on {'; '.join(scenarios)}"
+        # Rows of a method differ if a condition of the search is met in one of them only.
+        if any(len(texts_by_column[method, scenario]) > 1 for scenario in scenarios):
+            where = f", {' and '.join(dict.fromkeys(cell.origin for cell in alike))}{where}"
         yield f"Fixed for {method}{where}: {text}."
 
 

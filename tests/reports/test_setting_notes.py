@@ -50,6 +50,21 @@ def test_values_that_differ_by_scenario_name_it() -> None:
     assert "Fixed for GCE on symmetric 20 %: q = 0.5 (mine)." in notes
 
 
+def test_rows_that_fix_other_values_are_told_apart() -> None:
+    tuned = make_cell(
+        values={"lambda": 2.0}, origin="tuned", settings={"delta": 0.2}, setting_sources={}
+    )
+    reference = make_cell(
+        values={"lambda": 0.5}, origin="reference", settings={"delta": 0.1}, setting_sources={}
+    )
+    notes = notes_of([tuned, reference])
+    assert "Fixed for NAL, tuned: delta = 0.2." in notes
+    assert "Fixed for NAL, reference: delta = 0.1." in notes
+    assert "Fixed for NAL: delta = 0.2." in notes_of(
+        [tuned, replace(reference, settings=tuned.settings)]
+    )
+
+
 def test_sizes_rule_of_noise_and_precision() -> None:
     notes = notes_of([GCE])
     assert (
