@@ -94,22 +94,21 @@ def _row_values_notes(cells: Sequence[CellSummary]) -> Iterator[str]:
 def _fixed_values_notes(cells: Sequence[CellSummary]) -> Iterator[str]:
     """Yield the values that the study fixes for each method, with their sources."""
     cells_by_text: dict[tuple[str, str], list[CellRecord]] = {}
-    all_scenarios = {summary.cell.scenario_title for summary in cells}
-    for cell in (summary.cell for summary in cells):
+    texts_by_column: dict[tuple[str, str], set[str]] = {}
+    all_scenarios = dict.fromkeys(summary.cell.scenario_title for summary in cells)
+    for summary in cells:
+        cell = summary.cell
         if text := _describe_settings(cell):
             cells_by_text.setdefault((cell.method_title, text), []).append(cell)
-    for (method, text), cells_with_text in cells_by_text.items():
-        scenarios = _distinct(cell.scenario_title for cell in cells_with_text)
-        others = [
-            cell
-            for (other_method, other_text), other_cells in cells_by_text.items()
-            for cell in other_cells
-            if other_method == method and other_text != text and cell.scenario_title in scenarios
-        ]
-        origins = _distinct(cell.origin for cell in cells_with_text) if others else []
-        which = f" ({', '.join(origins)})" if origins else ""
+            column = (cell.method_title, cell.scenario_title)
+            texts_by_column.setdefault(column, set()).add(text)
+    for (method, text), alike in cells_by_text.items():
+        scenarios = dict.fromkeys(cell.scenario_title for cell in alike)
         where = "" if len(scenarios) == len(all_scenarios) else f" on {'; '.join(scenarios)}"
-        yield f"Fixed for {method}{which}{where}: {text}."
+        # Rows of a method differ if a condition of the search is met in one of them only.
+        if any(len(texts_by_column[method, scenario]) > 1 for scenario in scenarios):
+            where = f", {' and '.join(dict.fromkeys(cell.origin for cell in alike))}{where}"
+        yield f"Fixed for {method}{where}: {text}."
 
 
 def _describe_settings(cell: CellRecord) -> str:

@@ -50,12 +50,19 @@ def test_values_that_differ_by_scenario_name_it() -> None:
     assert "Fixed for GCE on symmetric 20 %: q = 0.5 (mine)." in notes
 
 
-def test_rows_of_a_method_with_different_values_are_named() -> None:
-    tuned = replace(GCE, origin="tuned", settings={"q": 0.7, "clamps": True})
-    reference = replace(GCE, origin="reference", settings={"delta": 0.1}, values={"q": 0.5})
+def test_rows_that_fix_other_values_are_told_apart() -> None:
+    tuned = make_cell(
+        values={"lambda": 2.0}, origin="tuned", settings={"delta": 0.2}, setting_sources={}
+    )
+    reference = make_cell(
+        values={"lambda": 0.5}, origin="reference", settings={"delta": 0.1}, setting_sources={}
+    )
     notes = notes_of([tuned, reference])
-    assert "Fixed for GCE (tuned): q = 0.7 (eq. 6); clamps = true." in notes
-    assert "Fixed for GCE (reference): delta = 0.1." in notes
+    assert "Fixed for NAL, tuned: delta = 0.2." in notes
+    assert "Fixed for NAL, reference: delta = 0.1." in notes
+    assert "Fixed for NAL: delta = 0.2." in notes_of(
+        [tuned, replace(reference, settings=tuned.settings)]
+    )
 
 
 def test_sizes_rule_of_noise_and_precision() -> None:
