@@ -245,8 +245,11 @@ def draw(distances: dict[str, list[float]], runs: list[float]) -> None:
     figure = Figure(figsize=(6.4, 4), layout="constrained")
     axes = figure.subplots()
     for name, values in distances.items():
-        style = {"none": "-", "asha": "--", "hyperband": ":"}[name.split(" + ")[1]]
-        colour = f"C{SAMPLERS.index(name.split(' + ')[0])}"
+        sampler, scheduler = name.split(" + ")
+        if sampler == "grid" or scheduler == "hyperband":
+            continue  # between others
+        style = {"none": "-", "asha": "--"}[scheduler]
+        colour = f"C{SAMPLERS.index(sampler)}"
         axes.plot(runs, values, style, color=colour, label=name.removesuffix(" + none"))
     axes.set(xlabel="epochs spent, in whole runs", ylabel="points below the best of the table")
     axes.set(yscale="log")
