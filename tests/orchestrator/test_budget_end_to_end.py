@@ -17,7 +17,11 @@ if TYPE_CHECKING:
     from pathlib import Path
     from subprocess import CompletedProcess
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    # The end of the time may interrupt Python between opening a file and the block that closes it.
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 
 STUDY = (
     *("sweep", "digits", "--engine", "inline", "--epochs", 10, "--trials", 3),
