@@ -147,7 +147,7 @@ def _check_size(study: Study, method: str) -> None:
         f"set search.trials={point_count}, which tries every point once, or state another grid"
         if point_count <= MAX_POINT_COUNT
         else f"state a grid with at most {MAX_POINT_COUNT} points"
-        + (", the paper's values included" if has_reference else "")
+        + (", the reference values included" if has_reference else "")
     )
     raise FieldError(
         f"search.grid.{method}", f"{text}, but the search has {trial_count} trials: {advice}"

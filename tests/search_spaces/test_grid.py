@@ -69,13 +69,13 @@ def test_points_of_a_grid_meet_conditions_once(write_study: Callable[..., Path])
             "{lambda: 9999, alpha: 9999}",
             4,
             "the grid of nal has 9999 × 9999 points, but the search has 4 trials: state a grid "
-            "with at most 10000 points, the paper's values included",
+            "with at most 10000 points, the reference values included",
         ),
         (
             "{lambda: 100, alpha: 100}",
             4,
-            "the grid of nal has 100 × 100 points, 10001 with the paper's values, but the search "
-            "has 4 trials: state a grid with at most 10000 points, the paper's values included",
+            "the grid of nal has 100 × 100 points, 10001 with reference values, but the search "
+            "has 4 trials: state a grid with at most 10000 points, the reference values included",
         ),
         (
             "{lambda: 2, alpha: 3}",

@@ -90,7 +90,12 @@ RULES = [
     ("    alpha: 0.9", "    alpha: 1", "reference.nal.alpha", "below 1, got 1"),
     ("    alpha: 0.9", "    target_interval: 2", "reference.nal.target_interval", "not searched"),
     ("    alpha: 0.9", "    first_target_epoch: 2", "reference.nal.first_target_epoch", "fixed"),
-    ("    lambda: 0.5\n    alpha: 0.9", "    lambda: 0.5", "reference.nal", "lacks alpha"),
+    (
+        "    lambda: 0.5\n    alpha: 0.9",
+        "    lambda: 0.5",
+        "search.space.nal.alpha",
+        "add reference.nal.alpha",
+    ),
     # space
     ("low: 0.5, high: 0.99", "low: 0.5, high: 0.4", "search.space.nal.alpha.high", "above low"),
     ("low: 0.5, high: 0.99", "low: 0.5, high: 1", "search.space.nal.alpha.high", "below 1"),
