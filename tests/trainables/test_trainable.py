@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,10 +31,13 @@ OTHER = runnable(recipe=recipe(2, momentum=0.0), method="ce", seed=3, hold_out=0
 @pytest.fixture(scope="module")
 def actor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """Return an untrained worker of `SPEC`, whose home is its attribute `first`."""
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     import ray
     from workers import HomeTrainable
 
+    patch = pytest.MonkeyPatch()
+    patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    # Ray keeps the mode that it finds at its first use, which may be another test of this process.
+    patch.setenv("RAY_AUTH_MODE", "disabled")
     ray.init(
         address="local",
         num_cpus=2,
@@ -47,6 +49,7 @@ def actor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     worker = ray.remote(num_cpus=1)(HomeTrainable).remote(trial(SPEC, home))
     yield Worker(worker, home)
     ray.shutdown()
+    patch.undo()
 
 
 class Worker:
