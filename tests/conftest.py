@@ -56,7 +56,7 @@ def known_cost(monkeypatch: pytest.MonkeyPatch) -> None:
     from orchestrator.planning import cost
     from trainables.training.cost import Cost
 
-    known = Cost(0.001, 1e-6, 10**6, 4.0, "cpu")
+    known = Cost(0.001, 1e-6, 10**6, 1.75, "cpu")
     monkeypatch.setattr(cost, "_measure_in_subprocess", lambda *_: known)
 
 

@@ -86,7 +86,7 @@ def machine_cost(
     slots: int = 2,
 ) -> MachineCost:
     """Return a machine cost that is the same for every network."""
-    cost = Cost(step_seconds, evaluation_seconds, checkpoint_bytes, 4.0, "cpu")
+    cost = Cost(step_seconds, evaluation_seconds, checkpoint_bytes, 1.75, "cpu")
     return MachineCost(
         defaultdict(lambda: cost), "cpu", max_concurrent_runs=slots, start_seconds=15.0
     )

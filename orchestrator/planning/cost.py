@@ -37,11 +37,11 @@ if TYPE_CHECKING:
     from orchestrator.planning.plan import Plan
     from trainables.run.spec import RunSpec
 
-ENGINE_STARTS = 5.0
+ENGINE_STARTS = 8.0
 """Wall time to start Ray and its workers, as a multiple of that of one process that trains.
 
 Both consist of starting processes that import much, so that they depend on the machine alike."""
-OVERHEAD_STARTS = 0.07
+OVERHEAD_STARTS = 0.16
 """Wall time that Ray, Optuna and MLflow add to each run, as a multiple of that of the start of one
 process that trains."""
 MAX_CONCURRENT_PROBES = 8

@@ -37,7 +37,7 @@ cost._measure_in_subprocess = lambda *_: cost.Cost(
     step_seconds=0.001,
     evaluation_seconds=1e-6,
     checkpoint_bytes=10**6,
-    start_seconds=4.0,
+    start_seconds=1.75,
     device="cpu",
 )
 main()

@@ -29,7 +29,7 @@ MEASURED = Cost(
     step_seconds=0.001,
     evaluation_seconds=1e-6,
     checkpoint_bytes=10**6,
-    start_seconds=4.0,
+    start_seconds=1.75,
     device="cpu",
 )
 

@@ -30,7 +30,7 @@ MEASURED: dict[str, Any] = {
     "step_seconds": 0.01,
     "evaluation_seconds": 0.001,
     "checkpoint_bytes": 1000,
-    "start_seconds": 4.0,
+    "start_seconds": 1.75,
     "device": "cpu: a test",
     "devices": 1,
 }
@@ -41,7 +41,7 @@ def set_free_cpus(monkeypatch: pytest.MonkeyPatch, count: float) -> None:
     monkeypatch.setattr("orchestrator.planning.load.LoadMeter.free_cpus", lambda _meter: count)
 
 
-RUN_OVERHEAD_SECONDS = 4.0 * OVERHEAD_STARTS
+RUN_OVERHEAD_SECONDS = 1.75 * OVERHEAD_STARTS
 
 
 def measure(
@@ -137,7 +137,7 @@ def test_number_of_runs_that_are_measured_at_a_time(
 def test_the_start_of_workers_takes_a_multiple_of_one_process(
     probes: list[dict[str, Any]], tmp_path: Path
 ) -> None:
-    assert measure(small_plan(), tmp_path).start_seconds == 4.0 * ENGINE_STARTS
+    assert measure(small_plan(), tmp_path).start_seconds == 1.75 * ENGINE_STARTS
     assert measure(small_plan(), tmp_path, starts_workers=False).start_seconds == 0
     assert len(probes) == 1
 

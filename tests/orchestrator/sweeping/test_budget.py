@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 SEARCH = ("nal", "symmetric-0.4")
 RUN_SECONDS = 10.0
-RUN_OVERHEAD_SECONDS = 4.0 * OVERHEAD_STARTS
+RUN_OVERHEAD_SECONDS = 1.75 * OVERHEAD_STARTS
 STEP_COUNT = 18
 """Number of training steps of each run: 6 epochs of 70 samples in batches of 32."""
 
