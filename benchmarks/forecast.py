@@ -1,12 +1,13 @@
-r"""Benchmark of the forecast: a sweep in a new home folder, its plan's time beside what it took.
+"""Benchmark of the forecast: a sweep in a new home folder, its plan's time beside what it took.
 
 The time left that the sweep writes is compared too, at a quarter, half and three quarters of its
 time. Run the benchmark from the checkout, on a machine that does nothing else:
 
     python benchmarks/forecast.py digits
     python benchmarks/forecast.py digits --engine inline
-    python benchmarks/forecast.py cifar10-small --data-dir FOLDER --subset 600 --epochs 12 \
-        --trials 2 --seeds 1 --set test_subset=500
+    python benchmarks/forecast.py benchmarks/small-resnet.yaml --data-dir FOLDER
+
+FOLDER holds CIFAR-10, or `train/<class>/` and `test/<class>/` with its pictures.
 """
 
 from __future__ import annotations
@@ -95,14 +96,17 @@ def compare(records: list[ProgressRecord]) -> dict[str, object]:
 def main() -> None:
     """Carry out the sweep, and print and save the numbers."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("study", help="name of the study; all other flags are those of `sweep`")
+    parser.add_argument("study", help="study; all other flags are those of `sweep`")
     parser.add_argument("--engine", default="ray", help="engine that carries out the runs")
     arguments, flags = parser.parse_known_args()
     with tempfile.TemporaryDirectory() as folder:
         all_flags = [*flags, "--engine", arguments.engine]
-        records = follow_sweep(arguments.study, all_flags, Path(folder, "home"))
+        study = arguments.study
+        if Path(study).is_file():
+            study = str(Path(study).resolve())
+        records = follow_sweep(study, all_flags, Path(folder, "home"))
     engine = [] if arguments.engine == "ray" else [arguments.engine]
-    name = "-".join(["forecast", arguments.study, *engine])
+    name = "-".join(["forecast", Path(arguments.study).stem, *engine])
     save_numbers(name, {"flags": " ".join(flags), **compare(records)}, ("torch", "ray"))
 
 
