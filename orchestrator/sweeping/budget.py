@@ -127,7 +127,7 @@ class SpentBudget(Budget):
 
     @property
     def seconds_left(self) -> float:
-        """No time."""
+        """Time that is left, in seconds: none."""
         return 0.0
 
 
